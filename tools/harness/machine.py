@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's command line for the machines that Corevisor and its host run on."""
+
+from dataclasses import dataclass
+
+from . import image, layout, paths
+
+QEMU = "qemu-system-aarch64"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A `virt` machine."""
+
+    cpu: str = "cortex-a76"
+    gic: int = 3
+    smp: int = 2
+    memory: str = "1G"
+    el2: bool = True
+    extra: tuple = ()
+
+    def arguments(self, serial="stdio"):
+        """QEMU with this machine, its first serial port on `serial`, and nothing that is not asked for."""
+        virtualization = ",virtualization=on" if self.el2 else ""
+        return [
+            QEMU,
+            *("-machine", f"virt,gic-version={self.gic}{virtualization}"),
+            *("-cpu", self.cpu),
+            *("-smp", str(self.smp)),
+            *("-m", self.memory),
+            *("-nodefaults", "-display", "none", "-serial", serial),
+            *self.extra,
+        ]
+
+
+def corevisor(options="", image_file=paths.IMAGE):
+    """Arguments that start Corevisor with these options on its command line."""
+    return ["-kernel", str(image_file), *(("-append", options) if options else ())]
+
+
+def modules(memory, kernel, initrd, bootargs):
+    """Arguments that load a host kernel and its ramdisk as boot modules."""
+    sizes = [image.memory_size(kernel)] + ([initrd.stat().st_size] if initrd else [])
+    addresses = layout.place(memory, sizes)
+    arguments = kernel_module(addresses[0], kernel, bootargs)
+    if initrd:
+        arguments += ramdisk_module(addresses[1], initrd)
+    return arguments
+
+
+def kernel_module(address, kernel, bootargs):
+    """Arguments for a `multiboot,kernel` module at this address."""
+    return ["-device", f"guest-loader,addr={address:#x},kernel={quoted(kernel)},bootargs={quoted(bootargs)}"]
+
+
+def ramdisk_module(address, initrd):
+    """Arguments for a `multiboot,ramdisk` module at this address."""
+    return ["-device", f"guest-loader,addr={address:#x},initrd={quoted(initrd)}"]
+
+
+def raw(address, file):
+    """Arguments that put a file's bytes into memory."""
+    return ["-device", f"loader,file={quoted(file)},addr={address:#x},force-raw=on"]
+
+
+def linux_directly(kernel, initrd, bootargs):
+    """Arguments that start Linux itself, without Corevisor."""
+    return ["-kernel", str(kernel), "-initrd", str(initrd), "-append", bootargs]
+
+
+def quoted(value):
+    """A value inside one of QEMU's comma-separated options."""
+    return str(value).replace(",", ",,")

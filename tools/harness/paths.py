@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where things are in the repository."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TARGET = ROOT / "target"
+IMAGE = TARGET / "corevisor.img"
+ELF = TARGET / "corevisor.elf"
+INITRAMFS = TARGET / "initramfs.img"
+GUEST = TARGET / "guest"
+LOGS = TARGET / "test-logs"
+LINUX_TESTS = ROOT / "tests" / "linux"
