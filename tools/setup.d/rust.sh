@@ -89,17 +89,17 @@ choose_rustup() {
         note_missing "llvm-objcopy" llvm
         install_needed
     }
-    write_choice rustup "rustup's $(cd "$root" && rustc --version)" "cargo" "" "cargo"
+    write_choice rustup "rustup's $(cd "$root" && rustc --version)" "cargo" "" "cargo" "cargo clippy"
 }
 
 choose_packages() {
     # Both a rustup in the path and a cargo that is running this would lead cargo to another rustc.
-    local cargo="env -u RUSTUP_TOOLCHAIN -u CARGO -u RUSTC_WRAPPER RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc"
-    cargo+=" RUSTDOC=/usr/bin/rustdoc CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER=ld.lld /usr/bin/cargo"
+    local env="env -u RUSTUP_TOOLCHAIN -u CARGO -u RUSTC_WRAPPER RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc"
+    env+=" RUSTDOC=/usr/bin/rustdoc CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER=ld.lld"
     local host="env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo"
     rustup_here && host=cargo
     write_choice packages "the distribution's $(/usr/bin/rustc --version), core and alloc from source" \
-        "$cargo" "-Zbuild-std=core,alloc" "$host"
+        "$env /usr/bin/cargo" "-Zbuild-std=core,alloc" "$host" "$env CARGO=/usr/bin/cargo /usr/bin/cargo-clippy clippy"
 }
 
 write_choice() {
@@ -109,6 +109,7 @@ write_choice() {
 CARGO_EL2 = $3
 CARGO_EL2_FLAGS = $4
 CARGO_HOST = $5
+CARGO_EL2_CLIPPY = $6
 OBJCOPY = $(find_objcopy)"
     [ "$(cat "$toolchain_mk" 2>/dev/null)" = "$new" ] && return 0
     say "Rust for $rust_target: $2"

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+#   make run     Debian's kernel as host under Corevisor in QEMU, with a shell. Variables: KERNEL= INITRD= APPEND= SMP=
+#                MEM= CPU= GIC= QEMU_EXTRA= LOG_LEVEL= (see tools/run)
+#   make test    all tests, their short form; `make soak` their long form
+#   make image   target/corevisor.img, and target/corevisor.elf with symbols
+#   make bench   what Corevisor costs its host, in instructions
+#
+# Each first installs what it needs and does not find (tools/setup).
+
+.DELETE_ON_ERROR:
+# Cargo itself uses all cores, and two of them on one target folder only wait for each other.
+.NOTPARALLEL:
+
+TARGET := aarch64-unknown-none-softfloat
+RELEASE := target/$(TARGET)/release/corevisor
+PROBE := target/probe/$(TARGET)/release/probe
+OVERLAY := $(shell find tests/linux/initramfs -type f)
+
+.PHONY: all run test image test-image bench soak clippy fmt fmt-check doc clean setup-run setup-test setup-lint FORCE
+
+all: image
+
+# The choice of Rust. Making it is the first step of everything, and cheap where it has been made.
+ifneq ($(MAKECMDGOALS),clean)
+include target/toolchain.mk
+endif
+
+target/toolchain.mk: FORCE
+	@tools/setup build
+
+export CARGO_HOST CARGO_EL2 CARGO_EL2_FLAGS OBJCOPY
+
+setup-run setup-test setup-lint: setup-%:
+	@tools/setup $*
+
+image: target/corevisor.img
+
+target/corevisor.img: FORCE
+	$(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) --bin corevisor
+	@cp $(RELEASE) target/corevisor.elf
+	@$(OBJCOPY) -O binary target/corevisor.elf $@
+
+test-image: target/corevisor-test.img
+
+target/corevisor-test.img: FORCE
+	$(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) --bin corevisor --features semihosting
+	@cp $(RELEASE) target/corevisor-test.elf
+	@$(OBJCOPY) -O binary target/corevisor-test.elf $@
+
+# A Linux program: none of the firmware's flags are for it.
+$(PROBE): FORCE
+	RUSTFLAGS=-Crelocation-model=static $(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) \
+		--manifest-path tests/linux/probe/Cargo.toml --target-dir target/probe
+
+target/initramfs.img: setup-run $(PROBE) $(OVERLAY)
+	@tools/mkinitramfs --busybox target/guest/trixie/busybox --add bin/probe=$(PROBE) $@
+
+# With the user's own kernel and ramdisk nothing of ours is needed.
+run: setup-run image $(if $(and $(KERNEL),$(INITRD)),,target/initramfs.img)
+	@tools/run
+
+test: setup-test image test-image target/initramfs.img
+	@tools/test-all
+
+soak: setup-test image test-image target/initramfs.img
+	@tools/test-all --soak
+
+bench: setup-run image target/initramfs.img
+	@tools/bench
+
+clippy: setup-lint
+	$(CARGO_HOST) clippy --features sim --lib --test library -- -D warnings
+	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) -- -D warnings
+	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) --bins --tests --features semihosting -- -D warnings
+	RUSTFLAGS=-Crelocation-model=static $(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) \
+		--manifest-path tests/linux/probe/Cargo.toml --target-dir target/probe -- -D warnings
+
+fmt: setup-lint
+	$(CARGO_HOST) fmt
+	$(CARGO_HOST) fmt --manifest-path tests/linux/probe/Cargo.toml
+
+fmt-check: setup-lint
+	$(CARGO_HOST) fmt --check
+	$(CARGO_HOST) fmt --check --manifest-path tests/linux/probe/Cargo.toml
+
+doc:
+	$(CARGO_HOST) doc --no-deps --document-private-items
+
+clean:
+	rm -rf target
