@@ -37,20 +37,20 @@ setup-run setup-test setup-lint: setup-%:
 image: target/corevisor.img
 
 target/corevisor.img: FORCE
-	$(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) --bin corevisor
+	@$(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) --bin corevisor
 	@cp $(RELEASE) target/corevisor.elf
 	@$(OBJCOPY) -O binary target/corevisor.elf $@
 
 test-image: target/corevisor-test.img
 
 target/corevisor-test.img: FORCE
-	$(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) --bin corevisor --features semihosting
+	@$(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) --bin corevisor --features semihosting
 	@cp $(RELEASE) target/corevisor-test.elf
 	@$(OBJCOPY) -O binary target/corevisor-test.elf $@
 
 # A Linux program: none of the firmware's flags are for it.
 $(PROBE): FORCE
-	RUSTFLAGS=-Crelocation-model=static $(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) \
+	@RUSTFLAGS=-Crelocation-model=static $(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) \
 		--manifest-path tests/linux/probe/Cargo.toml --target-dir target/probe
 
 target/initramfs.img: setup-run $(PROBE) $(OVERLAY)

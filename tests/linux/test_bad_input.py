@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Corevisor names what is wrong with what it was started with, in one line, and stops."""
 
+import gzip
 import struct
 import subprocess
 from dataclasses import dataclass, replace
 from typing import Callable
 
 import host
-from harness import fdt, guest, paths
+from harness import fdt, guest, image, paths
 from harness.fdt import Node, cells, strings
 from harness.layout import IMAGE_OFFSET, MIB, RAM_BASE, ram_bytes
 from harness.machine import Machine, corevisor, kernel_module, modules, raw
@@ -114,6 +115,11 @@ def with_kernel_bytes(content):
     return start
 
 
+def image_header(image_size):
+    """The header of a kernel that says it takes this much memory."""
+    return image.HEADER.pack(0, image_size, image.MAGIC)
+
+
 def with_tree_pointer(pointer):
     """A start with x0 pointing elsewhere."""
     return lambda bench, machine: start_with_tree(bench, machine, fdt.write(good_tree(bench, machine)), pointer)
@@ -153,6 +159,18 @@ def scattered_memory(count):
     return edit
 
 
+def no_free_memory(tree):
+    """RAM that holds what is loaded, in pieces with no room for more."""
+    room = 2 * MIB
+    loaded = (
+        (IMAGE_AT, room),
+        (TREE_AT, room),
+        (KERNEL_AT, -(-guest.kernel().stat().st_size // room) * room),
+        (RAMDISK_AT, room),
+    )
+    tree.child(f"memory@{RAM_BASE:x}").properties["reg"] = cells(*(value for piece in loaded for value in piece))
+
+
 @dataclass(frozen=True)
 class BadInput:
     """How a start goes wrong, and the beginning of what Corevisor says."""
@@ -178,9 +196,14 @@ BAD_INPUTS = (
     BadInput("ramdisk-nowhere", with_modules_at(None, (NOWHERE, MIB)), "module ramdisk outside RAM"),
     BadInput("ramdisk-below", with_modules_at(None, (0, MIB)), "module ramdisk outside RAM"),
     BadInput("overlap", with_modules_at(None, (KERNEL_AT + MIB, MIB)), "modules overlap"),
+    BadInput("overlap-corevisor", with_modules_at(None, (IMAGE_AT, MIB)), "modules overlap"),
     BadInput("kernel-zeros", with_kernel_bytes(bytes(MIB)), "host kernel has no arm64 Image magic"),
     BadInput("kernel-short", with_kernel_bytes(b"MZ"), "host kernel has no arm64 Image magic"),
-    BadInput("little-ram", normally, "too little RAM", replace(MACHINE, memory="80M")),
+    BadInput("kernel-size-zero", with_kernel_bytes(image_header(0)), "host kernel has a bad Image header"),
+    BadInput("kernel-gzip-broken", with_kernel_bytes(gzip.compress(bytes(MIB))[:-100]), "host kernel is gzip-compressed but"),
+    BadInput("kernel-gzip-of-no-kernel", with_kernel_bytes(gzip.compress(bytes(MIB))), "host kernel has no arm64 Image"),
+    BadInput("little-ram", with_edited_tree(no_free_memory), "too little RAM"),
+    BadInput("kernel-larger-than-ram", with_kernel_bytes(image_header(1 << 40)), "too little RAM"),
     BadInput("no-el2", normally, "entered at EL1", replace(MACHINE, el2=False)),
     BadInput("no-gic", with_edited_tree(without_gic), "no GICv3 or GICv2"),
     BadInput("many-cpus", normally, "too many CPUs: 65 (at most 64)", replace(MACHINE, smp=65)),

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Debian's kernel, byte for byte, boots as host on many machines; power-off, reboot and CPU hotplug work."""
 
+import gzip
 import itertools
 
 import host
 import pairwise
-from harness import guest
-from harness.machine import Machine
+from harness import guest, paths
+from harness.console import PROMPT
+from harness.machine import Machine, corevisor, modules
 from harness.registry import add, test
 
 SMP = (1, 2, 4, 8)
@@ -43,12 +45,24 @@ add_matrix()
 
 
 @test
+def gzip_kernel(bench):
+    """A gzip-compressed kernel boots as well."""
+    machine = Machine()
+    kernel = bench.file("vmlinuz.gz", gzip.compress(guest.kernel().read_bytes(), compresslevel=1))
+    start = [*corevisor(), *modules(machine.memory, kernel, paths.INITRAMFS, host.BOOTARGS)]
+    with bench.start([*machine.arguments(), *start]) as console:
+        host.expect_user_space(console, machine)
+        console.power_off()
+        host.expect_no_faults(console)
+
+
+@test
 def reboot(bench):
     """The host resets the machine, boots again and powers off."""
     machine = Machine()
     with bench.start(host.boot_arguments(machine)) as console:
         host.expect_user_space(console, machine)
-        console.expect(r"host:~# ")
+        console.expect(PROMPT)
         console.send("reboot -f\n")
         host.expect_user_space(console, machine)
         console.power_off()

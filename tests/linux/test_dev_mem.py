@@ -16,6 +16,10 @@ KILLED_BY_SIGSEGV = 128 + 11
 PATTERN = 0x5AFE_C0DE
 
 
+# Corevisor writes about no more than ten refusals a second.
+SLOWLY = "sleep 0.2; "
+
+
 def places(console):
     """Pages to try: the edges and the middle of each range that Corevisor keeps for itself."""
     found = set()
@@ -56,7 +60,7 @@ def dev_mem_from_user_space(bench):
         for address in places(console):
             before = monitor.word(address)
             for command in (f"probe read {address:#x}", f"probe write {address:#x} {PATTERN:#x}", f"devmem {address:#x}"):
-                status, output = console.shell(command)
+                status, output = console.shell(SLOWLY + command)
                 host.check(status == KILLED_BY_SIGBUS, f"`{command}` ended with status {status}, not by SIGBUS")
                 expect_refusal(output, address)
             host.check(monitor.word(address) != PATTERN or before == PATTERN, f"the store to {address:#x} went through")
@@ -71,7 +75,7 @@ def dev_mem_from_the_kernel(bench):
     with console:
         for address in places(console):
             for command in (f"probe kernel-read {address:#x}", f"probe kernel-write {address:#x}"):
-                status, output = console.shell(command)
+                status, output = console.shell(SLOWLY + command)
                 host.check(status == KILLED_BY_SIGSEGV, f"`{command}` ended with status {status}, not by an oops")
                 host.check("synchronous external abort" in output, f"`{command}` met no external abort")
                 expect_refusal(output, address)

@@ -8,10 +8,12 @@ import threading
 import time
 
 # What ends a run for good, unless the test is about just that: waiting for the time limit would tell nothing more.
-FATAL = r"Kernel panic - |boot stopped: |\[corevisor\] .*panic"
+FATAL = r"Kernel panic - |\[corevisor\] ERROR "
 PROMPT = r"host:~# "
 # A boot takes seconds; a machine that is busy with other things may need many times that.
 PATIENCE = 300
+# Seconds for what follows the first line of a fatal message: registers, a backtrace.
+REST_OF_MESSAGE = 2
 
 
 class Failure(Exception):
@@ -73,6 +75,7 @@ class Console:
                     return match
                 stopped = fatal and re.search(fatal, self.text[self.position :])
                 if stopped:
+                    self._changed.wait_for(lambda: self._ended, REST_OF_MESSAGE)
                     line = self.text[self.position + stopped.start() :].splitlines()[0]
                     raise Failure(f"waited for {pattern!r}, and the machine said: {line}")
                 if self._ended:

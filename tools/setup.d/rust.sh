@@ -95,6 +95,8 @@ choose_rustup() {
 choose_packages() {
     # Both a rustup in the path and a cargo that is running this would lead cargo to another rustc.
     local env="env -u RUSTUP_TOOLCHAIN -u CARGO -u RUSTC_WRAPPER RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc"
+    # The warning is about how the distribution built `core`, and none of our business.
+    env+=" CARGO_FUTURE_INCOMPAT_REPORT_FREQUENCY=never"
     env+=" RUSTDOC=/usr/bin/rustdoc CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER=ld.lld"
     local host="env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo"
     rustup_here && host=cargo
