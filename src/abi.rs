@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The numbers of the interface between Corevisor and what runs above it: the one source for function ids, error
+//! codes and counters (`docs/abi.md` explains them).
+//!
+//! Calls follow the SMC Calling Convention 1.2 (Arm DEN0028), with `HVC #0` or `SMC #0`: function id in w0, arguments
+//! from x1, results from x0. Registers that a call does not return are unchanged.
+
+/// SMCCC: the call is unknown.
+pub const NOT_SUPPORTED: i64 = -1;
+/// SMCCC: an argument is out of range.
+pub const INVALID_PARAMETER: i64 = -3;
+/// Ours: the page or object is not the caller's.
+pub const DENIED: i64 = -16;
+/// Ours: the page or object is in use.
+pub const BUSY: i64 = -17;
+/// Ours: page-table pages have run out.
+pub const NO_MEMORY: i64 = -18;
+
+/// Version of this interface: major in bits 31:16, minor in bits 15:0. A new major number breaks callers.
+pub const VERSION: u32 = 0x0001_0000;
+
+/// Call UID of vendor-specific hypervisor services (DEN0028, "General service queries").
+pub const CALL_UID: u32 = 0x8600_FF01;
+/// Revision of the same: x0 = major, x1 = minor.
+pub const CALL_REVISION: u32 = 0x8600_FF03;
+/// Who we are, as the four words that [`CALL_UID`] returns: c0e5e150-2f6b-4f0e-9d0a-7be1a7c0de16.
+pub const UID: [u32; 4] = [0x50e1_e5c0, 0x0e4f_6b2f, 0xe17b_0a9d, 0x16de_c0a7];
+
+/// First id of the host's calls: fast, 64-bit, vendor-specific hypervisor service.
+pub const HOST_CALL_BASE: u32 = 0xC600_1000;
+
+/// Numbers of the host's calls, added to [`HOST_CALL_BASE`]; to 29 they are the specification's
+/// (`spec/layers/10-abi-flows.md` §10.1).
+pub mod host_call {
+    /// x1 = low half, x2 = high half of the virtual counter's offset.
+    pub const TIMER_SET_CNTVOFF: u32 = 13;
+    /// x1 = VM, x2 = first physical address, x3 = bytes.
+    pub const CLEAR_VM_S2_RANGE: u32 = 14;
+    /// x1 = VM, x2 = guest address, x3 = bytes.
+    pub const SET_BOOT_INFO: u32 = 15;
+    /// x1 = VM, x2 = page frame number, x3 = image.
+    pub const REMAP_VM_IMAGE: u32 = 16;
+    /// x1 = VM.
+    pub const VERIFY_VM_IMAGE: u32 = 17;
+    /// x1 = context bank, x2 = SMMU.
+    pub const SMMU_FREE_PGD: u32 = 18;
+    /// x1 = context bank, x2 = VM or host, x3 = SMMU.
+    pub const SMMU_ALLOC_PGD: u32 = 19;
+    /// x1 = I/O address, x2 = physical address, x3 = attributes, x4 = context bank, x5 = SMMU.
+    pub const SMMU_LPAE_MAP: u32 = 20;
+    /// x1 = I/O address, x2 = context bank, x3 = SMMU.
+    pub const SMMU_LPAE_IOVA_TO_PHYS: u32 = 21;
+    /// x1 = I/O address, x2 = context bank, x3 = SMMU.
+    pub const SMMU_CLEAR: u32 = 22;
+    /// x1 = VM, x2 = guest address, x3 = physical address, x4 = bytes.
+    pub const PHYS_ADDR_IOREMAP: u32 = 23;
+    /// No arguments.
+    pub const REGISTER_KVM: u32 = 24;
+    /// x1 = VM, x2 = vCPU.
+    pub const REGISTER_VCPU: u32 = 25;
+    /// x1 = VM, x2 = the VM's page (physical address), x3 = the host's page.
+    pub const ENCRYPT_BUF: u32 = 26;
+    /// x1 = VM, x2 = page (physical address).
+    pub const DECRYPT_BUF: u32 = 27;
+    /// x1 = VM, x2 = vCPU.
+    pub const SAVE_CRYPT_VCPU: u32 = 28;
+    /// x1 = VM, x2 = vCPU.
+    pub const LOAD_CRYPT_VCPU: u32 = 29;
+    /// x1 = VM, x2 = vCPU.
+    pub const VCPU_RUN: u32 = 30;
+    /// Reserved: the specification's boot call. Corevisor boots by itself.
+    pub const BOOT: u32 = 31;
+    /// Returns x0 = [`super::VERSION`].
+    pub const VERSION: u32 = 32;
+    /// Returns x0 = 0, x1 = [`super::features`], x2 = number of counters, x3 = number of CPUs.
+    pub const FEATURES: u32 = 33;
+    /// x1 = VM.
+    pub const DESTROY_VM: u32 = 34;
+    /// x1 = position in the log, in bytes since boot. Returns x0 = number of bytes (0 at the end, at most
+    /// [`super::LOG_READ_MAX`]), x1 = position of the first of them (later than asked for if that part has been
+    /// overwritten), x2… = the bytes, eight a register, little-endian.
+    pub const LOG_READ: u32 = 35;
+    /// x1 = counter ([`super::stat`]). Returns x0 = 0, x1 = its value.
+    pub const STATS: u32 = 36;
+}
+
+/// Bytes that one LOG_READ returns at most: registers x2 to x17.
+pub const LOG_READ_MAX: usize = 128;
+
+/// Bits of FEATURES.
+pub mod features {
+    /// This is a test image: the test calls exist, and boot failures end the emulator.
+    pub const TEST_IMAGE: u64 = 1 << 0;
+}
+
+/// Calls that exist in test images only; they drive transitions that no other call reaches yet.
+#[cfg(feature = "semihosting")]
+pub mod test_call {
+    /// First id of the test calls.
+    pub const BASE: u32 = 0xC600_1F00;
+    /// x1 = page frame number. Takes a page from the host: unmaps it (NO-4), then makes Corevisor its owner.
+    pub const TAKE_PAGE: u32 = BASE;
+    /// x1 = page frame number. Gives a page taken by [`TAKE_PAGE`] back.
+    pub const GIVE_PAGE: u32 = BASE + 1;
+    /// Provokes a fault at EL2 itself; x1 = 0: read through a null pointer, 1: overflow the stack, 2: panic.
+    pub const CRASH: u32 = BASE + 2;
+}
+
+/// The counters of STATS. Those up to [`stat::TLB_INVALIDATIONS`] only grow.
+pub mod stat {
+    /// HVC instructions of the host.
+    pub const TRAP_HVC: u64 = 0;
+    /// SMC instructions of the host.
+    pub const TRAP_SMC: u64 = 1;
+    /// Data aborts taken from the host.
+    pub const TRAP_DATA_ABORT: u64 = 2;
+    /// Instruction aborts taken from the host.
+    pub const TRAP_INSTRUCTION_ABORT: u64 = 3;
+    /// Trapped system register accesses.
+    pub const TRAP_SYSREG: u64 = 4;
+    /// System errors taken from the host.
+    pub const TRAP_SERROR: u64 = 5;
+    /// Any other trap.
+    pub const TRAP_OTHER: u64 = 6;
+    /// Host faults that mapped device memory.
+    pub const HOST_FAULT_DEVICE: u64 = 7;
+    /// Host faults on RAM that the host owns. None is expected: its RAM is mapped at boot.
+    pub const HOST_FAULT_RAM: u64 = 8;
+    /// Host accesses refused with an external abort.
+    pub const REFUSED_ACCESS: u64 = 9;
+    /// Calls refused with an error.
+    pub const REFUSED_CALL: u64 = 10;
+    /// Blocks of stage-2 tables split into smaller ones.
+    pub const BLOCK_SPLIT: u64 = 11;
+    /// TLB invalidations by address or by VMID.
+    pub const TLB_INVALIDATIONS: u64 = 12;
+    /// Number of the counters above.
+    pub const COUNTERS: usize = 13;
+    /// Pages of RAM in the ownership table.
+    pub const RAM_PAGES: u64 = 13;
+    /// Pages that Corevisor owns.
+    pub const COREVISOR_PAGES: u64 = 14;
+    /// Page-table pages in use by the host's stage-2 table.
+    pub const HOST_TABLE_PAGES: u64 = 15;
+    /// CPUs that are on.
+    pub const CPUS_ON: u64 = 16;
+    /// Number of all counters.
+    pub const COUNT: u64 = 17;
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Stage-2 tables of the host and of VMs: layers PTAlloc, PTWalk, NPTWalk, NPTOps (`spec/layers/03-npt.md`).
+//!
+//! A table has the specification's four levels in memory. Where the hardware's walk starts at level 1 (input addresses
+//! of at most 42 bits) the level-1 tables are contiguous and the hardware is given the first of them: the level-0 page
+//! is then ours alone.
+
+mod desc;
+mod frames;
+mod host_fill;
+mod npt_ops;
+mod npt_walk;
+mod pt_alloc;
+mod pt_walk;
+
+pub use desc::{Desc, Level, PAGE_GUEST, PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
+pub use frames::{FramePool, FramesLock};
+pub use npt_walk::Mapping;
+pub use pt_walk::Alloc;
+
+use crate::addr::{PGD_SIZE, Pa, Vmid};
+use crate::corevisor::Corevisor;
+use crate::lock::{Guard, Held, rank};
+use crate::machine::Machine;
+use crate::refused::Refused;
+use crate::stats::Stats;
+
+/// Widest input address of a stage-2 table whose hardware walk starts at level 1: 16 concatenated tables would allow
+/// 43 bits, but no physical address size lies between 42 and 44.
+const LEVEL_1_START_BITS: u32 = 42;
+
+/// How many table pages a principal may use, and does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quota {
+    /// Pages in use.
+    pub used: u64,
+    /// Pages allowed.
+    pub limit: u64,
+}
+
+/// The stage-2 table of one principal; the object of lock PT(v).
+#[derive(Debug)]
+pub struct Npt {
+    vmid: Vmid,
+    /// The level-0 page.
+    root: Pa,
+    /// What VTTBR_EL2 holds: the level-0 page, or the first level-1 page.
+    hw_root: Pa,
+    /// log2 of the input address space.
+    ipa_bits: u32,
+    /// All table pages: never exceeded by mappings of RAM, for which every page was reserved at boot.
+    total: Quota,
+    /// Those of `total` that device mappings may take.
+    device: Quota,
+}
+
+impl Npt {
+    /// An empty table for `v` that translates `ipa_bits` (32 to 48) bits. `limit` pages may be used in all, besides the
+    /// root and the level-1 pages that a level-1 start needs, and `device_limit` of those for device memory.
+    ///
+    /// Needs no lock on the table: nobody else knows of it yet.
+    pub fn new<M: Machine>(
+        machine: &M,
+        frames: &FramesLock,
+        v: Vmid,
+        ipa_bits: u32,
+        limit: u64,
+        device_limit: u64,
+    ) -> Result<Self, Refused> {
+        let mut nothing = Held::nothing();
+        let (mut frames, _) = frames.lock(&mut nothing);
+        let root = frames.allocate(1).ok_or(Refused::NoTables(v))?;
+        machine.zero_tables(root, 1);
+        let mut hw_root = root;
+        if ipa_bits <= LEVEL_1_START_BITS {
+            let tables = (1u64 << ipa_bits).div_ceil(PGD_SIZE);
+            hw_root = frames.allocate(tables).ok_or(Refused::NoTables(v))?;
+            machine.zero_tables(hw_root, tables);
+            for i in 0..tables {
+                let table = Pa::new(hw_root.as_u64() + i * 4096).ok_or(Refused::OutOfReach)?;
+                let slot = Pa::new(root.as_u64() + i * 8).ok_or(Refused::OutOfReach)?;
+                machine.pt_store(slot, Desc::table(table).as_u64());
+            }
+        }
+        machine.publish_tables();
+        Ok(Self {
+            vmid: v,
+            root,
+            hw_root,
+            ipa_bits,
+            total: Quota { used: 0, limit },
+            device: Quota { used: 0, limit: device_limit },
+        })
+    }
+
+    /// The table that the hardware starts at, for VTTBR_EL2.BADDR.
+    pub fn hw_root(&self) -> Pa {
+        self.hw_root
+    }
+
+    /// Pages that hold the hardware's first level: 1, or the concatenated level-1 tables.
+    pub fn hw_root_pages(&self) -> u64 {
+        if self.hw_root == self.root { 1 } else { (1u64 << self.ipa_bits).div_ceil(PGD_SIZE) }
+    }
+
+    /// Table pages in use, the root and fixed level-1 pages included.
+    pub fn pages(&self) -> u64 {
+        let fixed = if self.hw_root == self.root { 1 } else { 1 + self.hw_root_pages() };
+        fixed + self.total.used
+    }
+}
+
+/// The critical section of PT(v) (LK-1 `acquire_lock_pt` … LK-7 `release_lock_pt`): all walks and updates of one table
+/// happen in here.
+pub struct PtSection<'s, M: Machine> {
+    machine: &'s M,
+    stats: &'s Stats,
+    frames: &'s FramesLock,
+    npt: Guard<'s, Npt>,
+    held: Held<'s, { rank::PT }>,
+    /// Whether new tables count against the device quota.
+    for_device: bool,
+    /// The specification's `tstate`: whether a leaf was written. One leaf a section, `spec/SPEC.md` §0.8.
+    leaf_written: bool,
+}
+
+impl<M: Machine> Corevisor<M> {
+    /// Spec: LK-1. Enters the critical section of `v`'s table; leaving it is the section's drop.
+    pub fn acquire_lock_pt<'s, const OUTER: u8>(
+        &'s self,
+        v: Vmid,
+        outer: &'s mut Held<'_, OUTER>,
+    ) -> Result<PtSection<'s, M>, Refused> {
+        let lock = self.npt(v).ok_or(Refused::Argument(1))?;
+        let (npt, held) = lock.lock(outer);
+        Ok(PtSection {
+            machine: self.machine(),
+            stats: self.stats(),
+            frames: self.frames(),
+            npt,
+            held,
+            for_device: false,
+            leaf_written: false,
+        })
+    }
+}

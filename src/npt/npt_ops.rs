@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer: NPTOps (`spec/layers/03-npt.md` §3.4): one locked operation each.
+
+use super::{Desc, Level, Mapping, PAGE_GUEST, PAGE_S2_DEVICE, S2_RDWR};
+use crate::addr::{HOSTVISOR, Ipa, Pfn, Vmid};
+use crate::corevisor::Corevisor;
+use crate::lock::Held;
+use crate::machine::Machine;
+use crate::refused::Refused;
+
+impl<M: Machine> Corevisor<M> {
+    /// Spec: NO-1 `get_level_s2pt` and NO-2 `walk_s2pt` in one section, as `spec/layers/03-npt.md` §3.4 advises.
+    pub fn walk_s2pt<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        ipa: Ipa,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<Mapping, Refused> {
+        self.acquire_lock_pt(v, outer)?.walk_npt(ipa)
+    }
+
+    /// Spec: NO-3. Maps `ipa` of `v` to `leaf`'s page at `level` (`L2` or `L3`), unless it is mapped so already.
+    pub fn map_s2pt<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        ipa: Ipa,
+        level: Level,
+        leaf: Desc,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<(), Refused> {
+        let mut pt = self.acquire_lock_pt(v, outer)?;
+        let old = pt.walk_npt(ipa)?;
+        let wanted = Mapping { level, desc: leaf };
+        if old.desc.is_valid() && old.translate(ipa) == wanted.translate(ipa) {
+            return Ok(()); // another CPU was faster, or the fault was a stale one
+        }
+        if leaf.attributes() == PAGE_S2_DEVICE | S2_RDWR {
+            pt.charge_device_quota();
+        }
+        pt.set_npt(ipa, level, leaf)
+    }
+
+    /// Spec: NO-4. Takes the host's mapping of `pfn` away, if it has one, and waits until no CPU of the host can
+    /// reach the page any more (`spec/layers/12-wdrf.md` §12.6). Blocks are split; on error nothing has changed.
+    pub fn clear_pfn_host<const OUTER: u8>(&self, pfn: Pfn, outer: &mut Held<'_, OUTER>) -> Result<(), Refused> {
+        let mut pt = self.acquire_lock_pt(HOSTVISOR, outer)?;
+        let ipa = pfn.host_gfn().base();
+        if !pt.walk_npt(ipa)?.desc.is_valid() {
+            return Ok(());
+        }
+        pt.set_npt(ipa, Level::L3, Desc::from_u64(PAGE_GUEST))?;
+        pt.invalidate(ipa);
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer: NPTWalk (`spec/layers/03-npt.md` §3.3).
+
+use super::pt_walk::slot;
+use super::{Alloc, Desc, Level, PtSection};
+use crate::abi::stat;
+use crate::addr::{HOSTVISOR, Ipa, Pa};
+use crate::machine::Machine;
+use crate::refused::Refused;
+
+/// What a stage-2 table says of one address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// Level of the entry that decides.
+    pub level: Level,
+    /// That entry.
+    pub desc: Desc,
+}
+
+impl Mapping {
+    /// The physical address that `ipa` reaches, if it reaches one.
+    pub fn translate(self, ipa: Ipa) -> Option<Pa> {
+        let within = ipa.as_u64() & (self.level.size() - 1);
+        self.desc.is_valid().then(|| self.desc.pp().checked_add(within))?
+    }
+}
+
+impl<M: Machine> PtSection<'_, M> {
+    /// Spec: NW-1 and NW-2 in one. The entry that decides about `ipa`, and its level: the deepest that exists.
+    pub fn walk_npt(&mut self, ipa: Ipa) -> Result<Mapping, Refused> {
+        if ipa.as_u64() >> self.npt.ipa_bits != 0 {
+            return Err(Refused::OutOfReach);
+        }
+        let pgd = self.walk_pgd(ipa, Alloc::No)?;
+        if !pgd.is_table() {
+            return Ok(Mapping { level: Level::L0, desc: pgd });
+        }
+        let pud = self.walk_pud(pgd, ipa, Alloc::No)?;
+        if !pud.is_table() {
+            return Ok(Mapping { level: Level::L1, desc: pud });
+        }
+        let pmd = self.walk_pmd(pud, ipa, Alloc::No)?;
+        if !pmd.is_table() {
+            return Ok(Mapping { level: Level::L2, desc: pmd });
+        }
+        Ok(Mapping { level: Level::L3, desc: self.walk_pte(pmd, ipa) })
+    }
+
+    /// Spec: NW-3, `local_mmap`. Maps `ipa` by a block (`Level::L2`) or page (`Level::L3`) entry.
+    ///
+    /// A block over an existing table is refused (D-07), a page under a block too, unless the table is the host's:
+    /// its blocks are ours, and are split. A valid entry is replaced only by an invalid one; the caller then has
+    /// [`Self::invalidate`] to do before the page changes hands.
+    pub fn set_npt(&mut self, ipa: Ipa, level: Level, leaf: Desc) -> Result<(), Refused> {
+        if ipa.as_u64() >> self.npt.ipa_bits != 0 {
+            return Err(Refused::OutOfReach);
+        }
+        let pgd = self.walk_pgd(ipa, Alloc::Yes)?;
+        let mut pud = self.walk_pud(pgd, ipa, Alloc::Yes)?;
+        if pud.is_valid() && !pud.is_table() {
+            pud = self.split_host_block(slot(pgd.pp(), ipa, Level::L1), pud, Level::L1, ipa)?;
+        }
+        if level == Level::L2 {
+            let old = self.walk_pmd(pud, ipa, Alloc::No)?;
+            if old.is_valid() {
+                return Err(Refused::LevelConflict);
+            }
+            self.set_pmd(pud, ipa, leaf);
+            return Ok(());
+        }
+        let mut pmd = self.walk_pmd(pud, ipa, Alloc::Yes)?;
+        if pmd.is_valid() && !pmd.is_table() {
+            pmd = self.split_host_block(slot(pud.pp(), ipa, Level::L2), pmd, Level::L2, ipa)?;
+        }
+        debug_assert!(
+            !leaf.is_valid() || !self.walk_pte(pmd, ipa).is_valid() || self.walk_pte(pmd, ipa) == leaf,
+            "a live page entry is replaced without break-before-make"
+        );
+        self.set_pte(pmd, ipa, leaf);
+        Ok(())
+    }
+
+    /// Replaces the block `old` of the host's table, at `at`, by a table of the next level that maps the same, with
+    /// break-before-make (Arm ARM D8.17.1): the entry is invalid, and its translations are gone from every TLB,
+    /// before the table takes its place. Another CPU of the host that faults in between waits for PT(0), and finds
+    /// the table.
+    fn split_host_block(&mut self, at: Pa, old: Desc, level: Level, ipa: Ipa) -> Result<Desc, Refused> {
+        if self.npt.vmid != HOSTVISOR {
+            return Err(Refused::LevelConflict);
+        }
+        let (table, next) = match level {
+            Level::L1 => (self.alloc_pud_page()?, Level::L2),
+            _ => (self.alloc_pmd_page()?, Level::L3),
+        };
+        for i in 0..512 {
+            let part = old.pp().as_u64() + i * next.size();
+            let (Some(part), Some(entry)) = (Pa::new(part), Pa::new(table.as_u64() + i * 8)) else {
+                return Err(Refused::OutOfReach);
+            };
+            self.machine.pt_store(entry, Desc::leaf(part, next, old.attributes()).as_u64());
+        }
+        self.machine.pt_store(at, Desc::NONE.as_u64());
+        self.invalidate(ipa.align_down(level.size()));
+        let new = Desc::table(table);
+        self.machine.pt_store(at, new.as_u64());
+        self.machine.publish_tables();
+        self.stats.count(self.machine.cpu(), stat::BLOCK_SPLIT);
+        Ok(new)
+    }
+
+    /// Ends every cached translation of `ipa`; see [`Machine::invalidate_ipa`].
+    pub(super) fn invalidate(&self, ipa: Ipa) {
+        self.machine.invalidate_ipa(self.npt.vmid, self.npt.hw_root, ipa);
+        self.stats.count(self.machine.cpu(), stat::TLB_INVALIDATIONS);
+    }
+
+    /// Lets tables created from here on count as device tables.
+    pub(super) fn charge_device_quota(&mut self) {
+        self.for_device = true;
+    }
+}

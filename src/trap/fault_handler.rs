@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer: FaultHandler (`spec/layers/09-traps.md` §9.2).
+
+use super::syndrome::Syndrome;
+use crate::abi::stat;
+use crate::addr::{Ipa, PAGE_SIZE, Range};
+use crate::corevisor::Corevisor;
+use crate::lock::Held;
+use crate::machine::Machine;
+use crate::refused::Refused;
+
+/// A stage-2 abort of the host, as the hardware reported it.
+#[derive(Clone, Copy, Debug)]
+pub struct HostAbort {
+    /// ESR_EL2.
+    pub syndrome: Syndrome,
+    /// FAR_EL2: the virtual address.
+    pub far: u64,
+    /// HPFAR_EL2.
+    pub hpfar: u64,
+    /// ELR_EL2, for the log.
+    pub pc: u64,
+}
+
+/// What becomes of a trapped instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It runs again.
+    Retry,
+    /// It ends in a synchronous external abort.
+    ExternalAbort,
+}
+
+impl HostAbort {
+    /// The page that the access was to; `None` where the hardware does not tell (permission faults) or the address is
+    /// wider than 48 bits. HPFAR_EL2.FIPA is bits 51:12 of the address, from bit 4 on (D-54).
+    fn ipa(&self) -> Option<Ipa> {
+        const FIPA: u64 = ((1 << 40) - 1) << 4;
+        if !self.syndrome.has_ipa() {
+            return None;
+        }
+        Ipa::new((self.hpfar & FIPA) << 8)
+    }
+}
+
+impl<M: Machine> Corevisor<M> {
+    /// Spec: FH-1. The host touched an address that its stage-2 table does not map for that access: it is mapped
+    /// (MM-1), or refused. Addresses of withheld registers are refused here, before the ownership table is asked.
+    pub fn handle_host_stage2_fault<const OUTER: u8>(&self, abort: &HostAbort, outer: &mut Held<'_, OUTER>) -> Verdict {
+        let outcome = match abort.ipa() {
+            Some(ipa) if !self.in_reach(ipa) => Err(Refused::OutOfReach),
+            Some(ipa) if self.page_withheld(ipa) => Err(Refused::OutOfReach),
+            Some(ipa) if abort.syndrome.is_translation_fault() => self.map_page_host(ipa, outer),
+            _ => Err(Refused::OutOfReach),
+        };
+        match outcome {
+            Ok(()) => Verdict::Retry,
+            Err(why) => {
+                self.count(stat::REFUSED_ACCESS);
+                self.machine().log_refusal(format_args!(
+                    "host access refused: {why}; ipa={:#x} far={:#x} esr={:#x} pc={:#x}",
+                    abort.ipa().map_or(u64::MAX, Ipa::as_u64),
+                    abort.far,
+                    abort.syndrome.0,
+                    abort.pc
+                ));
+                Verdict::ExternalAbort
+            }
+        }
+    }
+
+    fn page_withheld(&self, ipa: Ipa) -> bool {
+        Range::new(ipa.align_down(PAGE_SIZE).as_u64(), PAGE_SIZE).is_none_or(|page| self.is_withheld(page))
+    }
+}

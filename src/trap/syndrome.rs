@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! ESR_ELx, decoded (Arm ARM D24.2.40).
+
+/// What kind of exception was taken: ESR_ELx.EC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// HVC in AArch64 state.
+    Hvc64,
+    /// SMC in AArch64 state.
+    Smc64,
+    /// MSR, MRS or system instruction in AArch64 state.
+    Sys64,
+    /// Instruction abort from a lower exception level.
+    InstructionAbort,
+    /// Data abort from a lower exception level.
+    DataAbort,
+    /// Any other, with its number.
+    Other(u8),
+}
+
+/// An ESR_ELx value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Syndrome(pub u64);
+
+impl Syndrome {
+    /// IL: the instruction was 32 bits long.
+    pub const IL: u64 = 1 << 25;
+    /// ISS.WnR of a data abort: a write. Set for cache maintenance, too.
+    pub const WNR: u64 = 1 << 6;
+    /// ISS.S1PTW: the access was a stage-1 walk.
+    pub const S1PTW: u64 = 1 << 7;
+    /// ISS.CM: cache maintenance.
+    pub const CM: u64 = 1 << 8;
+    /// ISS.FnV: FAR is not valid.
+    pub const FNV: u64 = 1 << 10;
+
+    /// The exception class, bits 31:26.
+    pub const fn class(self) -> Class {
+        match ((self.0 >> 26) & 0x3F) as u8 {
+            0x16 => Class::Hvc64,
+            0x17 => Class::Smc64,
+            0x18 => Class::Sys64,
+            0x20 => Class::InstructionAbort,
+            0x24 => Class::DataAbort,
+            ec => Class::Other(ec),
+        }
+    }
+
+    /// The immediate of an HVC or SMC instruction.
+    pub const fn immediate(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// Whether a fault status code says that HPFAR_EL2 holds the address: translation, access flag and address size
+    /// faults, and any fault of a stage-1 walk (Arm ARM D24.2.62).
+    pub const fn has_ipa(self) -> bool {
+        let status = self.0 & 0x3F;
+        matches!(status >> 2, 0b0000 | 0b0001 | 0b0010) || self.0 & Self::S1PTW != 0
+    }
+
+    /// Whether the fault is one of translation: nothing is mapped.
+    pub const fn is_translation_fault(self) -> bool {
+        (self.0 & 0x3F) >> 2 == 0b0001
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer: TrapDispatcher (`spec/layers/09-traps.md` §9.3): the host's calls to Corevisor.
+
+use super::host_call::HostCall;
+use super::{LogSource, Registers};
+use crate::abi::{self, features, stat};
+use crate::corevisor::Corevisor;
+use crate::lock::Held;
+use crate::machine::Machine;
+use crate::refused::Refused;
+
+impl<M: Machine + LogSource> Corevisor<M> {
+    /// Spec: TD-1. Carries out the host call with function id `id`, [`abi::HOST_CALL_BASE`] or above, whose arguments
+    /// are in `regs` from x1 on, and writes the results there. A refusal changes nothing but x0.
+    pub(super) fn host_hvc_dispatcher<const OUTER: u8>(
+        &self,
+        id: u32,
+        regs: &mut Registers,
+        outer: &mut Held<'_, OUTER>,
+    ) {
+        #[cfg(feature = "semihosting")]
+        if id >= abi::test_call::BASE {
+            return self.test_call(id, regs, outer);
+        }
+        let args = [regs[1], regs[2], regs[3], regs[4], regs[5]];
+        let done = HostCall::parse(id - abi::HOST_CALL_BASE, args).and_then(|call| match call {
+            HostCall::Later => Err(Refused::NotSupported),
+            HostCall::Version => {
+                regs[0] = abi::VERSION.into();
+                Ok(())
+            }
+            HostCall::Features => {
+                regs[..4].copy_from_slice(&[0, self.features(), stat::COUNT, self.cpus().len() as u64]);
+                Ok(())
+            }
+            HostCall::LogRead { position } => {
+                self.log_read(position, regs);
+                Ok(())
+            }
+            HostCall::Stats { counter } => {
+                let value = self.stat(counter, outer)?;
+                regs[..2].copy_from_slice(&[0, value]);
+                Ok(())
+            }
+        });
+        self.finish(id, done, regs);
+    }
+
+    /// Writes the error of a refused call to x0, and says so.
+    fn finish(&self, id: u32, done: Result<(), Refused>, regs: &mut Registers) {
+        if let Err(why) = done {
+            self.count(stat::REFUSED_CALL);
+            self.machine().log_refusal(format_args!("host call {id:#x} refused: {why}"));
+            regs[0] = why.code() as u64;
+        }
+    }
+
+    fn features(&self) -> u64 {
+        if cfg!(feature = "semihosting") { features::TEST_IMAGE } else { 0 }
+    }
+
+    fn log_read(&self, position: u64, regs: &mut Registers) {
+        let mut bytes = [0; abi::LOG_READ_MAX];
+        let (first, length) = self.machine().read(position, &mut bytes);
+        regs[0] = length as u64;
+        regs[1] = first;
+        let (words, _) = bytes.as_chunks::<8>();
+        for (reg, word) in regs[2..].iter_mut().zip(words) {
+            *reg = u64::from_le_bytes(*word);
+        }
+    }
+
+    /// The calls of [`abi::test_call`].
+    #[cfg(feature = "semihosting")]
+    fn test_call<const OUTER: u8>(&self, id: u32, regs: &mut Registers, outer: &mut Held<'_, OUTER>) {
+        use crate::addr::Pfn;
+        use abi::test_call;
+        let pfn = Pfn::new(regs[1]).ok_or(Refused::Argument(1));
+        let done = match id {
+            test_call::TAKE_PAGE => pfn.and_then(|pfn| self.take_host_page(pfn, outer)),
+            test_call::GIVE_PAGE => pfn.and_then(|pfn| self.give_host_page(pfn, outer)),
+            test_call::CRASH => {
+                self.machine().crash(regs[1]);
+                Ok(())
+            }
+            _ => Err(Refused::NotSupported),
+        };
+        if done.is_ok() {
+            regs[0] = 0;
+        }
+        self.finish(id, done, regs);
+    }
+}
