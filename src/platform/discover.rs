@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Reading the device tree.
+
+use super::BootError;
+use crate::MAX_CPUS;
+use crate::addr::{PAGE_SIZE, Range};
+use crate::memory::MAX_REGIONS;
+use arrayvec::ArrayVec;
+use core::fmt;
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{Node, Property, ToCellInt};
+
+/// Deepest node that is looked at; deeper ones hold nothing that Corevisor needs.
+const MAX_DEPTH: usize = 16;
+/// Most SMMUs that are supported.
+pub const MAX_SMMUS: usize = 8;
+
+/// What the device tree says, as far as Corevisor cares.
+#[derive(Debug, Default)]
+pub struct Platform<'a> {
+    /// RAM, in whole pages; page 0 is left out, it can't be tracked (`spec/SPEC.md` §0.3).
+    pub ram: ArrayVec<Range, MAX_REGIONS>,
+    /// Memory with `no-map`, widened to whole pages.
+    pub no_map: ArrayVec<Range, MAX_REGIONS>,
+    /// Memory reserved otherwise, which nothing may be loaded to.
+    pub reserved: ArrayVec<Range, MAX_REGIONS>,
+    /// Whether RAM has a page 0, which must be withheld from the host.
+    pub page_0: bool,
+    /// Affinity values of the CPUs.
+    pub cpus: ArrayVec<u64, MAX_CPUS>,
+    /// The interrupt controller.
+    pub gic: Option<Gic>,
+    /// Whether there is an architected timer.
+    pub timer: bool,
+    /// The PL011 that the console is, or any.
+    pub uart: Option<Range>,
+    /// Register windows of SMMUs, widened to whole pages.
+    pub smmus: ArrayVec<Range, MAX_SMMUS>,
+    /// The host's kernel.
+    pub kernel: Range,
+    /// Its command line.
+    pub bootargs: Option<&'a str>,
+    /// The host's initial RAM disk.
+    pub ramdisk: Option<Range>,
+    /// Corevisor's own command line: the bootloader's.
+    pub own_bootargs: &'a str,
+}
+
+/// An interrupt controller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gic {
+    /// GICv2.
+    V2,
+    /// GICv3 or later.
+    V3,
+}
+
+impl fmt::Display for Gic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V2 => "GICv2",
+            Self::V3 => "GICv3",
+        })
+    }
+}
+
+/// Reads `fdt`.
+///
+/// # Errors
+/// If something that Corevisor can't do without is missing or malformed, or there is more than it supports.
+pub fn discover<'a>(fdt: Fdt<'a>) -> Result<Platform<'a>, BootError> {
+    let mut found = Platform::default();
+    memory(fdt, &mut found)?;
+    cpus(fdt, &mut found)?;
+    let console = stdout(fdt);
+    let mut path = ArrayVec::new();
+    path.push(fdt.root());
+    devices(&mut path, &console, &mut found)?;
+    if found.gic.is_none() {
+        return Err(BootError::NoGic);
+    }
+    chosen(fdt, &mut found)?;
+    Ok(found)
+}
+
+/// Whether `node` is compatible with one of `names`.
+fn is_one_of(node: FdtNode<'_>, names: &[&str]) -> bool {
+    node.compatible().is_some_and(|mut all| all.any(|name| names.contains(&name)))
+}
+
+/// Whether the node describes something that is there to be used.
+fn is_enabled(node: FdtNode<'_>) -> bool {
+    let status = node.property("status");
+    status.is_none_or(|s| s.value_as::<&str>().is_ok_and(|s| matches!(s, "okay" | "ok")))
+}
+
+/// The ranges of a `reg` property with these cell counts.
+fn reg_ranges<'a>(
+    node: FdtNode<'a>,
+    address_cells: usize,
+    size_cells: usize,
+) -> Result<impl Iterator<Item = Option<Range>> + 'a, BootError> {
+    let reg = node.property("reg").ok_or(BootError::Property("reg"))?;
+    let cells = reg.as_prop_encoded_array([address_cells, size_cells])?;
+    Ok(cells.map(|[start, size]| Range::new(start.to_int().ok()?, size.to_int().ok()?)))
+}
+
+/// #address-cells and #size-cells for the children of `node`, or those of `default`.
+fn cells(node: FdtNode<'_>, default: (usize, usize)) -> (usize, usize) {
+    let cell = |name| node.property(name).and_then(|p| p.value_as::<u32>().ok()).map(|n| n as usize);
+    (cell("#address-cells").unwrap_or(default.0), cell("#size-cells").unwrap_or(default.1))
+}
+
+/// The device tree specification's default.
+const DEFAULT_CELLS: (usize, usize) = (2, 1);
+
+fn memory(fdt: Fdt<'_>, found: &mut Platform<'_>) -> Result<(), BootError> {
+    let root = fdt.root();
+    let (a, s) = cells(root, DEFAULT_CELLS);
+    let is_memory =
+        |node: &FdtNode<'_>| node.property("device_type").is_some_and(|p| p.value_as::<&str>() == Ok("memory"));
+    for node in root.children().filter(|n| is_memory(n) && is_enabled(*n)) {
+        for range in reg_ranges(node, a, s)?.flatten() {
+            found.page_0 |= range.start < PAGE_SIZE;
+            let start = range.start.next_multiple_of(PAGE_SIZE).max(PAGE_SIZE);
+            let end = range.end & !(PAGE_SIZE - 1);
+            if start < end {
+                push(&mut found.ram, Range { start, end })?;
+            }
+        }
+    }
+    if found.ram.is_empty() {
+        return Err(BootError::Property("/memory"));
+    }
+    for entry in fdt.memory_reservations() {
+        if let Some(range) = Range::new(entry.address(), entry.size()) {
+            push(&mut found.reserved, range)?;
+        }
+    }
+    if let Some(reserved) = root.child("reserved-memory") {
+        let (a, s) = cells(reserved, (a, s));
+        for node in reserved.children().filter(|n| is_enabled(*n) && n.property("reg").is_some()) {
+            for range in reg_ranges(node, a, s)?.flatten() {
+                if node.property("no-map").is_some() {
+                    push(&mut found.no_map, range.align_out(PAGE_SIZE))?;
+                } else {
+                    push(&mut found.reserved, range)?;
+                }
+            }
+        }
+    }
+    if found.ram.len() + found.no_map.len() > MAX_REGIONS {
+        return Err(BootError::TooManyRegions);
+    }
+    Ok(())
+}
+
+fn push<const N: usize>(list: &mut ArrayVec<Range, N>, range: Range) -> Result<(), BootError> {
+    list.try_push(range).map_err(|_| BootError::TooManyRegions)
+}
+
+fn cpus(fdt: Fdt<'_>, found: &mut Platform<'_>) -> Result<(), BootError> {
+    let mut count = 0;
+    let mut psci = true;
+    for cpu in fdt.cpus()?.cpus().filter(|cpu| {
+        let status = cpu.property("status");
+        status.is_none_or(|s| s.value_as::<&str>().is_ok_and(|s| s != "fail"))
+    }) {
+        psci &= cpu.enable_method().is_some_and(|mut all| all.any(|m| m == "psci"));
+        let reg = cpu.property("reg").ok_or(BootError::Property("a CPU's reg"))?;
+        let mpidr = match *reg.value() {
+            [a, b, c, d] => u32::from_be_bytes([a, b, c, d]).into(),
+            [a, b, c, d, e, f, g, h] => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            _ => return Err(BootError::Property("a CPU's reg")),
+        };
+        count += 1;
+        let _ = found.cpus.try_push(mpidr); // one too many is reported below, with the full count
+    }
+    match count {
+        0 => Err(BootError::Property("/cpus")),
+        n if n > MAX_CPUS => Err(BootError::TooManyCpus(n)),
+        // A CPU that spins in memory until it is told an address would be told one by the host, and start there at EL2.
+        n if n > 1 && !psci => Err(BootError::NoPsci),
+        _ => Ok(()),
+    }
+}
+
+/// The path of the node that /chosen's stdout-path names, without options.
+fn stdout<'a>(fdt: Fdt<'a>) -> Option<FdtNode<'a>> {
+    let chosen = fdt.chosen()?;
+    let path = chosen.property("stdout-path")?.value_as::<&str>().ok()?;
+    let path = path.split(':').next()?;
+    if path.starts_with('/') {
+        return fdt.find_node(path);
+    }
+    let aliases = fdt.find_node("/aliases")?;
+    fdt.find_node(aliases.property(path)?.value_as::<&str>().ok()?)
+}
+
+/// Walks all nodes below the last of `path`, whose ancestors the others are.
+fn devices(
+    path: &mut ArrayVec<FdtNode<'_>, MAX_DEPTH>,
+    console: &Option<FdtNode<'_>>,
+    found: &mut Platform<'_>,
+) -> Result<(), BootError> {
+    let Some(&parent) = path.last() else { return Ok(()) };
+    for node in parent.children() {
+        if !is_enabled(node) {
+            continue;
+        }
+        if is_one_of(node, &["arm,gic-v3"]) {
+            found.gic = Some(Gic::V3);
+        } else if is_one_of(node, &["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic"]) {
+            found.gic.get_or_insert(Gic::V2);
+        } else if is_one_of(node, &["arm,armv8-timer"]) {
+            found.timer = true;
+        } else if is_one_of(node, &["arm,pl011"]) {
+            let is_console = console.as_ref().is_some_and(|c| c.name() == node.name());
+            if found.uart.is_none() || is_console {
+                found.uart = first_window(path, node);
+            }
+        } else if super::host_tree::is_smmu(&node) {
+            let window = first_window(path, node).ok_or(BootError::Property("an SMMU's reg"))?;
+            let window = window.align_out(PAGE_SIZE);
+            found.smmus.try_push(window).map_err(|_| BootError::TooManyRegions)?;
+        }
+        if path.try_push(node).is_ok() {
+            devices(path, console, found)?;
+            path.pop();
+        }
+    }
+    Ok(())
+}
+
+/// The first `reg` range of `node` as a CPU sees it: translated by the `ranges` of its ancestors, innermost last.
+fn first_window(ancestors: &[FdtNode<'_>], node: FdtNode<'_>) -> Option<Range> {
+    let (parent, _) = ancestors.split_last()?;
+    let (a, s) = cells(*parent, DEFAULT_CELLS);
+    let mut window = reg_ranges(node, a, s).ok()?.next()??;
+    for bus in ancestors.iter().skip(1).rev() {
+        let ranges = bus.ranges().ok()??;
+        let mut translated = bus.property("ranges")?.value().is_empty().then_some(window);
+        for range in ranges {
+            let (Ok(child), Ok(base), Ok(length)) =
+                (range.child_bus_address::<u64>(), range.parent_bus_address::<u64>(), range.length::<u64>())
+            else {
+                continue;
+            };
+            if Range::new(child, length).is_some_and(|r| r.covers(window)) {
+                translated = Range::new(base.checked_add(window.start - child)?, window.size());
+            }
+        }
+        window = translated?;
+    }
+    Some(window)
+}
+
+fn chosen<'a>(fdt: Fdt<'a>, found: &mut Platform<'a>) -> Result<(), BootError> {
+    let root = fdt.root();
+    let chosen = root.child("chosen").ok_or(BootError::NoHostKernel)?;
+    let args = |node: FdtNode<'a>| {
+        let property = node.properties().find(|p| p.name() == "bootargs");
+        property.and_then(|p| p.value_as::<&'a str>().ok())
+    };
+    found.own_bootargs = args(chosen).unwrap_or_default();
+    // QEMU's guest-loader writes the root's cell counts without saying so; Xen's rule is to inherit them.
+    let (a, s) = cells(chosen, cells(root, DEFAULT_CELLS));
+    let module = |node| reg_ranges(node, a, s)?.next().flatten().ok_or(BootError::Property("a module's reg"));
+    let mut kernel = None;
+    for node in chosen.children() {
+        if is_one_of(node, &["multiboot,kernel"]) {
+            kernel = Some(module(node)?);
+            found.bootargs = args(node);
+        } else if is_one_of(node, &["multiboot,ramdisk"]) {
+            found.ramdisk = Some(module(node)?);
+        }
+    }
+    found.kernel = kernel.ok_or(BootError::NoHostKernel)?;
+    for (name, range) in [("kernel", Some(found.kernel)), ("ramdisk", found.ramdisk)] {
+        if let Some(range) = range
+            && !found.ram.iter().any(|ram| ram.covers(range))
+        {
+            return Err(BootError::ModuleOutsideRam(name, range));
+        }
+    }
+    match found.ramdisk {
+        Some(ramdisk) if ramdisk.overlaps(found.kernel) => {
+            Err(BootError::ModulesOverlap("kernel", found.kernel, "ramdisk", ramdisk))
+        }
+        _ => Ok(()),
+    }
+}

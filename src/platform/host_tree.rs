@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The device tree that the host is given: the machine's, with Corevisor's memory reserved, its own boot data in
+//! /chosen, the physical timer instead of the virtual one, no SMMUs, and a /hypervisor node.
+//!
+//! This is the one module that allocates: from a heap that exists only until the host starts.
+
+use super::BootError;
+use crate::addr::{PAGE_SIZE, Range};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use dtoolkit::fdt::Fdt;
+use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use dtoolkit::{Node, Property, ToPropertyValue};
+
+/// What the host is told.
+#[derive(Debug)]
+pub struct HostView<'a> {
+    /// Ranges that are Corevisor's.
+    pub owned: &'a [Range],
+    /// Whether RAM has a page 0, which the host can't have.
+    pub page_0: bool,
+    /// The kernel's command line.
+    pub bootargs: Option<&'a str>,
+    /// The initial RAM disk.
+    pub ramdisk: Option<Range>,
+}
+
+/// Whether `node` is an SMMU that Corevisor keeps to itself.
+pub fn is_smmu(node: &impl Node) -> bool {
+    compatible_with(node, &["arm,smmu-v3", "arm,smmu-v2", "arm,mmu-500", "arm,mmu-401"])
+}
+
+fn compatible_with(node: &impl Node, names: &[&str]) -> bool {
+    let Some(property) = node.property("compatible") else { return false };
+    let mut all = property.value().split(|&b| b == 0);
+    all.any(|name| names.iter().any(|n| n.as_bytes() == name))
+}
+
+/// Edits `fdt`. The result is the new tree, flattened.
+pub fn host_tree(fdt: &Fdt<'_>, view: &HostView<'_>) -> Result<Vec<u8>, BootError> {
+    let mut tree = DeviceTree::from_fdt(fdt);
+    let root = &mut tree.root;
+    reserve(root, view);
+    chosen(root, view);
+    let interrupt_cells = interrupt_cells(root);
+    devices(root, interrupt_cells);
+    root.remove_child("hypervisor");
+    let mut node = DeviceTreeNode::new_unchecked("hypervisor");
+    set(&mut node, "compatible", "corevisor,corevisor-1");
+    root.add_child(node);
+    Ok(tree.to_dtb())
+}
+
+fn set(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) {
+    match node.property_mut(name) {
+        Some(property) => property.set_value(value),
+        None => node.add_property(DeviceTreeProperty::new_unchecked(name, value)),
+    }
+}
+
+fn cell(node: &DeviceTreeNode, name: &str, default: u32) -> u32 {
+    node.property(name).and_then(|p| p.value_as().ok()).unwrap_or(default)
+}
+
+/// /reserved-memory, in the root's cell counts, as its binding demands.
+fn reserve(root: &mut DeviceTreeNode, view: &HostView<'_>) {
+    let address_cells = cell(root, "#address-cells", 2);
+    let size_cells = cell(root, "#size-cells", 1);
+    if root.child("reserved-memory").is_none() {
+        let mut node = DeviceTreeNode::new_unchecked("reserved-memory");
+        set(&mut node, "#address-cells", address_cells);
+        set(&mut node, "#size-cells", size_cells);
+        set(&mut node, "ranges", [0u8; 0]);
+        root.add_child(node);
+    }
+    let Some(reserved) = root.child_mut("reserved-memory") else { return };
+    let page_0 = view.page_0.then_some(Range { start: 0, end: PAGE_SIZE });
+    for range in view.owned.iter().copied().chain(page_0) {
+        let mut node = DeviceTreeNode::new_unchecked(format!("corevisor@{:x}", range.start));
+        let mut reg = Vec::new();
+        push_cells(&mut reg, range.start, address_cells);
+        push_cells(&mut reg, range.size(), size_cells);
+        set(&mut node, "reg", reg);
+        set(&mut node, "no-map", [0u8; 0]);
+        reserved.add_child(node);
+    }
+}
+
+fn push_cells(reg: &mut Vec<u32>, value: u64, cells: u32) {
+    for cell in (0..cells).rev() {
+        reg.push(if cell < 2 { (value >> (32 * cell)) as u32 } else { 0 });
+    }
+}
+
+fn chosen(root: &mut DeviceTreeNode, view: &HostView<'_>) {
+    let Some(chosen) = root.child_mut("chosen") else { return };
+    let modules: Vec<String> = chosen
+        .children()
+        .filter(|n| compatible_with(n, &["multiboot,module", "multiboot,kernel", "multiboot,ramdisk"]))
+        .map(|n| String::from(n.name()))
+        .collect();
+    for module in &modules {
+        chosen.remove_child(module);
+    }
+    // These were for us, or for what a bootloader thought it was loading.
+    for name in ["bootargs", "linux,initrd-start", "linux,initrd-end"] {
+        chosen.remove_property(name);
+    }
+    if let Some(bootargs) = view.bootargs {
+        set(chosen, "bootargs", bootargs);
+    }
+    if let Some(ramdisk) = view.ramdisk {
+        set(chosen, "linux,initrd-start", ramdisk.start);
+        set(chosen, "linux,initrd-end", ramdisk.end);
+    }
+}
+
+/// #interrupt-cells of the GIC.
+fn interrupt_cells(node: &DeviceTreeNode) -> usize {
+    let gics = ["arm,gic-v3", "arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic"];
+    if compatible_with(node, &gics) {
+        return cell(node, "#interrupt-cells", 3) as usize;
+    }
+    node.children().map(interrupt_cells).find(|&n| n != 0).unwrap_or(0)
+}
+
+/// All nodes below `node`: no SMMUs, nor anything that points at one; the timer; PSCI by SMC.
+fn devices(node: &mut DeviceTreeNode, interrupt_cells: usize) {
+    let smmus: Vec<String> = node.children().filter(|n| is_smmu(n)).map(|n| String::from(n.name())).collect();
+    for smmu in &smmus {
+        node.remove_child(smmu);
+    }
+    for name in ["iommus", "iommu-map", "iommu-map-mask"] {
+        node.remove_property(name);
+    }
+    if compatible_with(node, &["arm,armv8-timer"]) {
+        physical_timer(node, interrupt_cells);
+    }
+    if compatible_with(node, &["arm,psci", "arm,psci-0.2", "arm,psci-1.0"]) {
+        set(node, "method", "smc");
+    }
+    for child in node.children_mut() {
+        devices(child, interrupt_cells);
+    }
+}
+
+/// Leaves the timer node only the non-secure physical timer's interrupt, so that a Linux at EL1 takes that one, and the
+/// virtual timer stays free for VMs. The binding's order is secure, non-secure, virtual, hypervisor.
+fn physical_timer(timer: &mut DeviceTreeNode, interrupt_cells: usize) {
+    const NON_SECURE: usize = 1;
+    let names = timer.property("interrupt-names");
+    let by_name = names.and_then(|p| p.value().split(|&b| b == 0).position(|n| n == b"phys"));
+    let index = by_name.unwrap_or(NON_SECURE);
+    let size = interrupt_cells * 4;
+    let Some(interrupts) = timer.property("interrupts") else { return };
+    let Some(one) = interrupts.value().get(index * size..(index + 1) * size) else { return };
+    let one = Vec::from(one);
+    set(timer, "interrupts", one);
+    set(timer, "interrupt-names", "phys");
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Planning the memory: where the carve-out, the host's kernel and the host's device tree go.
+
+use super::BootError;
+use super::discover::Platform;
+use crate::addr::{PAGE_SIZE, PMD_SIZE, Range};
+use crate::corevisor::{FIXED_TABLE_PAGES, host_table_pages};
+use crate::memory::{MAX_REGIONS, MemRegions, S2Page};
+use arrayvec::ArrayVec;
+
+/// Bytes of a CPU's stack at EL2.
+pub const STACK_SIZE: u64 = 16 * 1024;
+/// Bytes of the unmapped page below each stack.
+pub const GUARD_SIZE: u64 = PAGE_SIZE;
+/// Largest device tree that the host is given; also what its loader promises to keep free (arm64 boot protocol).
+pub const TREE_SIZE: u64 = PMD_SIZE;
+
+/// Ranges that nothing may be put over.
+pub type Busy = ArrayVec<Range, { 2 * MAX_REGIONS + 8 }>;
+
+/// The parts of the carve-out, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct CarveOut {
+    /// All of it; whole 2 MiB, so that it costs the host's table no pages.
+    pub range: Range,
+    /// The ownership table.
+    pub records: Range,
+    /// For each CPU a guard page and a stack.
+    pub stacks: Range,
+    /// Frames of page tables: all the rest.
+    pub frames: Range,
+}
+
+/// The memory regions as the specification knows them: RAM, and then, as the last match wins, `no-map` memory in it.
+pub fn regions(platform: &Platform<'_>) -> Result<MemRegions, BootError> {
+    let mut regions = MemRegions::default();
+    let ram = platform.ram.iter().map(|&r| (r, true));
+    for (range, tracked) in ram.chain(platform.no_map.iter().map(|&r| (r, false))) {
+        regions.push(range, tracked).ok_or(BootError::TooManyRegions)?;
+    }
+    Ok(regions)
+}
+
+/// Everything that is there already: Corevisor's image, its device tree, the modules and all reservations.
+///
+/// # Errors
+/// If a module overlaps Corevisor's image.
+pub fn busy(platform: &Platform<'_>, image: Range, tree: Range) -> Result<Busy, BootError> {
+    let mut busy = Busy::new();
+    for (name, module) in [("kernel", Some(platform.kernel)), ("ramdisk", platform.ramdisk)] {
+        if let Some(module) = module {
+            if module.overlaps(image) {
+                return Err(BootError::ModulesOverlap(name, module, "Corevisor", image));
+            }
+            busy.push(module);
+        }
+    }
+    busy.push(image);
+    busy.push(tree);
+    busy.extend(platform.no_map.iter().chain(&platform.reserved).copied());
+    Ok(busy)
+}
+
+/// Plans the carve-out, at the top of RAM. It is added to `busy`.
+pub fn carve_out(platform: &Platform<'_>, regions: &MemRegions, busy: &mut Busy) -> Result<CarveOut, BootError> {
+    let page_up = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE);
+    let records = page_up(regions.pages() * size_of::<S2Page>() as u64);
+    let stacks = platform.cpus.len() as u64 * (GUARD_SIZE + STACK_SIZE);
+    let frames = (host_table_pages(regions) + FIXED_TABLE_PAGES) * PAGE_SIZE;
+    let size = (records + stacks + frames).next_multiple_of(PMD_SIZE);
+    let range = highest_hole(platform, busy, size).ok_or(BootError::TooLittleRam("the carve-out", size))?;
+    busy.push(range);
+    let records = Range { start: range.start, end: range.start + records };
+    let stacks = Range { start: records.end, end: records.end + stacks };
+    let frames = Range { start: stacks.end, end: range.end };
+    Ok(CarveOut { range, records, stacks, frames })
+}
+
+/// The highest 2 MiB aligned hole of `size` bytes.
+fn highest_hole(platform: &Platform<'_>, busy: &[Range], size: u64) -> Option<Range> {
+    let in_region = |ram: &Range| {
+        let mut end = ram.end;
+        loop {
+            let start = end.checked_sub(size)? & !(PMD_SIZE - 1);
+            let hole = Range { start, end: start + size };
+            match busy.iter().find(|b| b.overlaps(hole)) {
+                _ if start < ram.start => return None,
+                Some(b) => end = b.start,
+                None => return Some(hole),
+            }
+        }
+    };
+    platform.ram.iter().filter_map(in_region).max_by_key(|hole| hole.start)
+}
+
+/// The lowest 2 MiB aligned hole of `size` bytes.
+pub fn lowest_hole(platform: &Platform<'_>, busy: &[Range], size: u64) -> Option<Range> {
+    let in_region = |ram: &Range| {
+        let mut start = ram.start;
+        loop {
+            start = start.checked_next_multiple_of(PMD_SIZE)?;
+            let hole = Range { start, end: start.checked_add(size)? };
+            match busy.iter().find(|b| b.overlaps(hole)) {
+                _ if hole.end > ram.end => return None,
+                Some(b) => start = b.end,
+                None => return Some(hole),
+            }
+        }
+    };
+    platform.ram.iter().filter_map(in_region).min_by_key(|hole| hole.start)
+}
