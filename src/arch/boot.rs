@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! From the first instruction to the host's: finds out what is there, plans, loads, and leaves.
+
+use super::el2_map::{Access, El2Map, Registers};
+use super::machine::{Hardware, firmware_call};
+use super::{cache, console, fatal, host_cpu, image, percpu, traps};
+use crate::addr::{PAGE_SIZE, Range};
+use crate::corevisor::{Config, Corevisor};
+use crate::memory::{MemRegions, S2Page};
+use crate::npt::FramePool;
+use crate::platform::BootError;
+use crate::platform::discover::{Gic, Platform, discover};
+use crate::platform::host_image::{self, HostImage, Load};
+use crate::platform::host_tree::{self, HostView};
+use crate::platform::layout::{self, Busy, CarveOut, GUARD_SIZE, STACK_SIZE, TREE_SIZE};
+use crate::trap::{Firmware, HostCpus};
+use buddy_system_allocator::Heap;
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use dtoolkit::fdt::Fdt;
+use log::info;
+use spin::mutex::TicketMutex;
+
+/// The heap that editing the device tree needs. It has memory for that while only; after it, and so whenever the host
+/// runs, any allocation would fail.
+struct BootHeap(TicketMutex<Heap<32>>);
+
+#[global_allocator]
+static HEAP: BootHeap = BootHeap(TicketMutex::new(Heap::new()));
+
+// SAFETY: the buddy allocator hands out memory that it was given, each piece once until it is given back.
+unsafe impl GlobalAlloc for BootHeap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.lock().alloc(layout).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        if let Some(at) = NonNull::new(at) {
+            // SAFETY: passed on to the caller.
+            unsafe { self.0.lock().dealloc(at, layout) };
+        }
+    }
+}
+
+/// MAIR_EL2, TCR_EL2, TTBR0_EL2 and SCTLR_EL2 for the other CPUs; boot/entry.S reads it with the MMU off.
+#[unsafe(no_mangle)]
+static SECONDARY_BOOT: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+
+/// What [`enter_host_at`] needs besides the core: log2 of the stage-2 input space, and the GIC's version.
+static IPA_BITS: AtomicU8 = AtomicU8::new(0);
+static GIC_V3: AtomicU8 = AtomicU8::new(0);
+
+unsafe extern "C" {
+    /// boot/entry.S.
+    fn enter_host(context: u64, stack_top: u64) -> !;
+    /// boot/vectors.S.
+    static vectors: u8;
+}
+
+/// The boot CPU, on the boot stack, with the MMU off: `tree` is what the bootloader left in x0, `el` the exception
+/// level that it left us at.
+#[unsafe(no_mangle)]
+extern "C" fn boot_main(tree: u64, el: u64) -> ! {
+    if el != 2 {
+        fatal::boot_stop(&BootError::ExceptionLevel(el as u8));
+    }
+    percpu::become_cpu(0);
+    // SAFETY: boot/vectors.S.
+    unsafe { crate::write_sysreg!("vbar_el2", &raw const vectors) };
+    match boot(tree) {
+        Ok(never) => match never {},
+        Err(why) => fatal::boot_stop(&why),
+    }
+}
+
+fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
+    host_cpu::check_e2h()?;
+    let tree = map_tree(tree)?;
+    console::start(log::LevelFilter::Info);
+    let fdt = Fdt::new(tree)?;
+    let platform = discover(fdt)?;
+    if let Some(uart) = platform.uart {
+        map_early(tree, Some(uart))?;
+    }
+    console::use_uart(platform.uart);
+    console::start(console::level_of(platform.own_bootargs));
+    let tree_range = Range { start: tree.as_ptr() as u64, end: tree.as_ptr() as u64 + tree.len() as u64 };
+    report_platform(&platform);
+
+    let regions = layout::regions(&platform)?;
+    let mut busy = layout::busy(&platform, image::whole(), tree_range)?;
+    let carve_out = layout::carve_out(&platform, &regions, &mut busy)?;
+    report_memory(&regions, &carve_out);
+
+    map_all_ram(&platform, tree_range)?;
+    let host = load_kernel(&platform, &mut busy)?;
+    let owned = [image::whole(), carve_out.range];
+    let host_tree = give_tree(&fdt, &platform, &owned, &mut busy)?;
+
+    let boot_cpu = platform.cpus.iter().position(|&mpidr| mpidr == host_cpu::mpidr());
+    let boot_cpu = boot_cpu.ok_or(BootError::UnknownBootCpu(host_cpu::mpidr()))?;
+    let core = build_core(&platform, regions, owned, &carve_out, boot_cpu)?;
+    let core = traps::install(core, carve_out.stacks);
+    let (root, pages) = core.host_root();
+    fatal::know_host_root(root.as_u64(), pages);
+
+    keep_map(&platform, &carve_out)?;
+    set_up_cpus(&carve_out, platform.cpus.len());
+    percpu::become_cpu(boot_cpu);
+    info!("host: entering at {:#x}, device tree at {host_tree:#x}", host.range.start);
+    enter_host_at(core, boot_cpu, host.range.start, host_tree)
+}
+
+/// Sets up the CPU `cpu`, which runs this, and enters the host at `entry` with `context` in x0.
+pub fn enter_host_at(core: &Corevisor<Hardware>, cpu: usize, entry: u64, context: u64) -> ! {
+    let gic = if GIC_V3.load(Ordering::Relaxed) != 0 { Gic::V3 } else { Gic::V2 };
+    let (root, _) = core.host_root();
+    host_cpu::set_up(root, IPA_BITS.load(Ordering::Relaxed).into(), gic);
+    host_cpu::begin_at(entry);
+    // SAFETY: the stack is this CPU's, and nothing on the one in use is needed any more.
+    unsafe { enter_host(context, percpu::stack_top(cpu)) }
+}
+
+/// Maps the image, the early UART and the tree, and turns the MMU on. Returns the tree's bytes, or an error if the
+/// pointer or the length in the header can't be right.
+fn map_tree(tree: u64) -> Result<&'static [u8], BootError> {
+    const MAGIC: [u8; 4] = [0xD0, 0x0D, 0xFE, 0xED];
+    let none = || BootError::NoDeviceTree(tree);
+    let window = Range::new(tree, TREE_SIZE).filter(|_| tree != 0 && tree.is_multiple_of(8)).ok_or_else(none)?;
+    // SAFETY: mapped by `map_early` just below; a bootloader's promise is all there is to say that it is memory.
+    let bytes = unsafe { core::slice::from_raw_parts(tree as *const u8, TREE_SIZE as usize) };
+    map_early(bytes, None)?;
+    let (magic, rest) = bytes.split_at(4);
+    let size = u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]);
+    if magic != MAGIC {
+        return Err(none());
+    }
+    bytes.get(..size as usize).filter(|_| !window.overlaps(image::whole()) || size < 1 << 20).ok_or_else(none)
+}
+
+/// The map of early boot: image, early UART, `tree`, and `uart` if it is known.
+fn map_early(tree: &[u8], uart: Option<Range>) -> Result<(), BootError> {
+    let mut map = El2Map::with_image()?;
+    for window in [console::early_uart(), uart].into_iter().flatten() {
+        map.map(window, Access::Device)?;
+    }
+    let start = tree.as_ptr() as u64;
+    map.map(Range { start, end: start + tree.len() as u64 }, Access::ReadOnly)?;
+    // SAFETY: all that is in use: image, console and tree.
+    unsafe { map.switch() };
+    Ok(())
+}
+
+/// The map of loading: all RAM, too.
+fn map_all_ram(platform: &Platform<'_>, tree: Range) -> Result<(), BootError> {
+    let mut map = El2Map::with_image()?;
+    if let Some(uart) = platform.uart {
+        map.map(uart, Access::Device)?;
+    }
+    let whole = image::whole();
+    for &ram in &platform.ram {
+        // Not over the image: the page below its stack stays unmapped.
+        for part in [
+            Range { start: ram.start, end: whole.start.clamp(ram.start, ram.end) },
+            Range { start: whole.end.clamp(ram.start, ram.end), end: ram.end },
+        ] {
+            if part.start < part.end {
+                map.map(part, Access::ReadWrite)?;
+            }
+        }
+    }
+    map.map(tree, Access::ReadOnly)?;
+    // SAFETY: as before, and more.
+    unsafe { map.switch() };
+    Ok(())
+}
+
+/// The map that stays: the image, the carve-out without the pages below the stacks, and the console. Nothing of the
+/// host's, nor of VMs'.
+fn keep_map(platform: &Platform<'_>, carve_out: &CarveOut) -> Result<(), BootError> {
+    let mut map = El2Map::with_image()?;
+    if let Some(uart) = platform.uart {
+        map.map(uart, Access::Device)?;
+    }
+    map.map(carve_out.records, Access::ReadWrite)?;
+    map.map(carve_out.frames, Access::ReadWrite)?;
+    for stack in stacks(carve_out) {
+        map.map(stack, Access::ReadWrite)?;
+    }
+    // SAFETY: the device tree and the host's memory are not touched from here on.
+    unsafe { map.switch() };
+    let Registers { ttbr0, mair, tcr, sctlr } = map.registers();
+    for (slot, value) in SECONDARY_BOOT.iter().zip([mair, tcr, ttbr0, sctlr]) {
+        slot.store(value, Ordering::Relaxed);
+    }
+    cache::clean_to_memory((&raw const SECONDARY_BOOT) as u64, size_of_val(&SECONDARY_BOOT) as u64);
+    Ok(())
+}
+
+/// Each CPU's stack, without the guard page below it.
+fn stacks(carve_out: &CarveOut) -> impl Iterator<Item = Range> {
+    let all = carve_out.stacks;
+    (all.start..all.end)
+        .step_by((GUARD_SIZE + STACK_SIZE) as usize)
+        .map(|start| Range { start: start + GUARD_SIZE, end: start + GUARD_SIZE + STACK_SIZE })
+}
+
+fn set_up_cpus(carve_out: &CarveOut, cpus: usize) {
+    for (index, stack) in stacks(carve_out).take(cpus).enumerate() {
+        percpu::set_up(index, stack.end);
+    }
+    percpu::publish();
+}
+
+/// The bytes of `range`, for the while of loading.
+///
+/// # Safety
+/// RAM, mapped, and referred to by nothing else for `'a`.
+unsafe fn memory<'a>(range: Range) -> &'a mut [u8] {
+    // SAFETY: passed on.
+    unsafe { core::slice::from_raw_parts_mut(range.start as *mut u8, range.size() as usize) }
+}
+
+fn load_kernel(platform: &Platform<'_>, busy: &mut Busy) -> Result<HostImage, BootError> {
+    let module = platform.kernel;
+    // SAFETY: a module, in RAM (`discover`), which nothing writes while this lives: `plan` keeps clear of it.
+    let bytes = unsafe { core::slice::from_raw_parts(module.start as *const u8, module.size() as usize) };
+    let host = host_image::plan(platform, busy, bytes)?;
+    let how = match host.load {
+        Load::InPlace => "in place",
+        Load::Copy => "copied",
+        Load::Decompress => "decompressed",
+    };
+    if host.load != Load::InPlace {
+        // SAFETY: free RAM, chosen by `plan`.
+        let target = unsafe { memory(host.range) };
+        let written = host_image::load(&host, bytes, target)?;
+        cache::clean_to_memory(host.range.start, written as u64);
+        cache::invalidate_instructions();
+    }
+    info!("host kernel: {} ({how}, module at {:#x})", host.range, module.start);
+    Ok(host)
+}
+
+/// Writes the host's device tree to free memory of the host; returns its address.
+fn give_tree(fdt: &Fdt<'_>, platform: &Platform<'_>, owned: &[Range], busy: &mut Busy) -> Result<u64, BootError> {
+    let room =
+        |busy: &Busy, what, size| layout::lowest_hole(platform, busy, size).ok_or(BootError::TooLittleRam(what, size));
+    let target = room(busy, "the host's device tree", TREE_SIZE)?;
+    busy.push(target);
+    // The unflattened tree takes several times the space of the flat one.
+    let heap = room(busy, "editing the device tree", fdt.data().len() as u64 * 8 + (1 << 20))?;
+    // SAFETY: free RAM of the host's, used by nothing else until the host starts.
+    unsafe { HEAP.0.lock().init(heap.start as usize, heap.size() as usize) };
+    let view = HostView { owned, page_0: platform.page_0, bootargs: platform.bootargs, ramdisk: platform.ramdisk };
+    let tree = host_tree::host_tree(fdt, &view)?;
+    // SAFETY: free RAM, just chosen.
+    let memory = unsafe { memory(target) };
+    let room = memory.get_mut(..tree.len()).ok_or(BootError::Property("a tree of at most 2 MiB"))?;
+    room.copy_from_slice(&tree);
+    cache::clean_to_memory(target.start, tree.len() as u64);
+    drop(tree);
+    *HEAP.0.lock() = Heap::new();
+    Ok(target.start)
+}
+
+fn build_core(
+    platform: &Platform<'_>,
+    regions: MemRegions,
+    owned: [Range; 2],
+    carve_out: &CarveOut,
+    boot_cpu: usize,
+) -> Result<Corevisor<Hardware>, BootError> {
+    let ipa_bits = host_cpu::physical_address_bits();
+    IPA_BITS.store(ipa_bits as u8, Ordering::Relaxed);
+    GIC_V3.store((platform.gic == Some(Gic::V3)).into(), Ordering::Relaxed);
+    let firmware = firmware();
+    info!(
+        "firmware: PSCI {}.{}{}",
+        firmware.psci_version >> 16,
+        firmware.psci_version & 0xFFFF,
+        if firmware.smccc_1_1 { ", SMCCC 1.1 or later" } else { "" }
+    );
+    let config = Config {
+        regions,
+        owned: owned.into(),
+        withheld: platform.smmus.iter().copied().collect(),
+        ipa_bits,
+        cpus: HostCpus::new(platform.cpus.iter().copied(), boot_cpu, firmware),
+    };
+    let count = config.regions.pages() as usize;
+    // SAFETY: this part of the carve-out is the ownership table's alone, mapped, aligned, and large enough; the core
+    // writes every record before it reads one.
+    let records = unsafe { core::slice::from_raw_parts_mut(carve_out.records.start as *mut S2Page, count) };
+    // SAFETY: this part of the carve-out is the frame pool's alone.
+    let pool = unsafe { FramePool::new(carve_out.frames, carve_out.frames.start as usize) };
+    // SAFETY: once in a boot.
+    let hardware = unsafe { Hardware::new() };
+    Ok(Corevisor::new(hardware, config, records, pool)?)
+}
+
+/// Asks the firmware what it is.
+fn firmware() -> Firmware {
+    const PSCI_VERSION: u64 = 0x8400_0000;
+    const PSCI_FEATURES: u64 = 0x8400_000A;
+    const CPU_SUSPEND: u64 = 0xC400_0001;
+    const SMCCC_VERSION: u64 = 0x8000_0000;
+    let supported = |result: u64| result as i32 >= 0;
+    let psci_version = firmware_call([PSCI_VERSION, 0, 0, 0])[0] as u32;
+    let ask = |id| firmware_call([PSCI_FEATURES, id, 0, 0])[0];
+    let has_features = psci_version >= 0x1_0000 && supported(psci_version.into());
+    let suspend = if has_features { ask(CPU_SUSPEND) } else { 0 };
+    Firmware {
+        psci_version,
+        extended_state: supported(suspend) && suspend & 0b10 != 0,
+        smccc_1_1: has_features
+            && supported(ask(SMCCC_VERSION))
+            && firmware_call([SMCCC_VERSION, 0, 0, 0])[0] as i32 >= 0x1_0001,
+    }
+}
+
+fn report_platform(platform: &Platform<'_>) {
+    info!("Corevisor {} at EL2", env!("CARGO_PKG_VERSION"));
+    for ram in &platform.ram {
+        info!("RAM: {ram} ({} MiB)", ram.size() >> 20);
+    }
+    for range in &platform.no_map {
+        info!("no-map memory, left to the host as device memory: {range}");
+    }
+    let gic = platform.gic.map_or("no GIC", |gic| match gic {
+        Gic::V2 => "GICv2",
+        Gic::V3 => "GICv3",
+    });
+    let timer = if platform.timer { "architected timer" } else { "no architected timer" };
+    info!("{} CPUs, {gic}, {timer}, {}-bit physical addresses", platform.cpus.len(), host_cpu::physical_address_bits());
+    match platform.uart {
+        Some(uart) => info!("console: PL011 at {:#x}", uart.start),
+        None => info!("console: none, the log is in memory only"),
+    }
+    for smmu in &platform.smmus {
+        info!("SMMU registers withheld from the host: {smmu}");
+    }
+    // No SMMU is driven yet, so this holds with or without one.
+    log::warn!("DMA is not restricted: devices can reach all memory, Corevisor's too");
+}
+
+fn report_memory(regions: &MemRegions, carve_out: &CarveOut) {
+    let ram: u64 = regions.tracked().map(Range::size).sum();
+    info!("image: {} ({} KiB)", image::whole(), image::whole().size() / 1024);
+    info!(
+        "carve-out: {} ({} KiB of {} MiB RAM: ownership table {} KiB, stacks {} KiB, table frames {} KiB)",
+        carve_out.range,
+        carve_out.range.size() / 1024,
+        ram >> 20,
+        carve_out.records.size() / 1024,
+        carve_out.stacks.size() / 1024,
+        carve_out.frames.size() / 1024,
+    );
+    debug_assert!(carve_out.range.start.is_multiple_of(PAGE_SIZE));
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What each CPU has of its own; TPIDR_EL2 points to it.
+
+use crate::MAX_CPUS;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
+use tock_registers::interfaces::{Readable, Writeable};
+
+/// x0 to x30 and SP at an exception that EL2 can't survive; written by boot/vectors.S.
+pub type Epitaph = [u64; 32];
+
+/// One CPU's data. boot/entry.S and boot/vectors.S know the first three fields.
+#[repr(C, align(128))]
+pub struct PerCpu {
+    /// Top of the CPU's stack.
+    stack_top: AtomicU64,
+    /// Its index in the device tree's order.
+    index: AtomicU64,
+    epitaph: UnsafeCell<Epitaph>,
+}
+
+// SAFETY: the epitaph is written by its own CPU only, by assembly that never returns; the rest is atomic.
+unsafe impl Sync for PerCpu {}
+
+static PER_CPU: [PerCpu; MAX_CPUS] =
+    [const { PerCpu { stack_top: AtomicU64::new(0), index: AtomicU64::new(0), epitaph: UnsafeCell::new([0; 32]) } };
+        MAX_CPUS];
+
+/// Makes CPU `index` (below [`MAX_CPUS`]) the one that runs this.
+pub fn become_cpu(index: usize) {
+    aarch64_cpu::registers::TPIDR_EL2.set(context(index));
+}
+
+/// Gives CPU `index` its stack.
+pub fn set_up(index: usize, stack_top: u64) {
+    PER_CPU[index].index.store(index as u64, Ordering::Relaxed);
+    PER_CPU[index].stack_top.store(stack_top, Ordering::Relaxed);
+}
+
+/// Writes all of it to memory, where a CPU that starts with its MMU off reads it.
+pub fn publish() {
+    super::cache::clean_to_memory((&raw const PER_CPU) as u64, size_of_val(&PER_CPU) as u64);
+}
+
+/// What a CPU that is started must find in x0, to know that it is CPU `index`.
+pub fn context(index: usize) -> u64 {
+    (&raw const PER_CPU[index]) as u64
+}
+
+/// The index of the CPU that runs this; 0 before [`become_cpu`].
+pub fn index() -> usize {
+    let at = aarch64_cpu::registers::TPIDR_EL2.get();
+    let first = context(0);
+    // Not through the pointer, so that this holds in the fatal path, too, whatever TPIDR_EL2 is.
+    let offset = at.wrapping_sub(first) as usize / size_of::<PerCpu>();
+    if offset < MAX_CPUS { offset } else { 0 }
+}
+
+/// Top of the stack of CPU `index`.
+pub fn stack_top(index: usize) -> u64 {
+    PER_CPU[index].stack_top.load(Ordering::Relaxed)
+}

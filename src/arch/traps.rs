@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Traps from the host, called by boot/vectors.S with the host's registers: layers TrapHandlerRaw and TrapHandler
+//! (`spec/layers/09-traps.md` §9.4, §9.5) for the host.
+
+use super::machine::Hardware;
+use super::{fatal, host_cpu, image, percpu};
+use crate::abi::stat;
+use crate::addr::Range;
+use crate::corevisor::Corevisor;
+use crate::lock::Held;
+use crate::trap::inject::{self, Entry, Interrupted};
+use crate::trap::{Class, Conduit, HostAbort, Registers, Syndrome, SysregAnswer, Verdict};
+use crate::{read_sysreg, write_sysreg};
+use spin::Once;
+
+/// The one instance.
+static COREVISOR: Once<Corevisor<Hardware>> = Once::new();
+/// Where the stacks of all CPUs lie.
+static STACKS: Once<Range> = Once::new();
+
+/// Keeps the instance, and `stacks`, for all traps to come.
+pub fn install(core: Corevisor<Hardware>, stacks: Range) -> &'static Corevisor<Hardware> {
+    STACKS.call_once(|| stacks);
+    COREVISOR.call_once(|| core)
+}
+
+/// The instance, once there is one.
+pub fn corevisor() -> Option<&'static Corevisor<Hardware>> {
+    COREVISOR.get()
+}
+
+/// Number of CPUs that run the host.
+pub fn cpus_on() -> usize {
+    corevisor().map_or(0, |core| core.cpus().on())
+}
+
+/// Whether `fp` can be the address of a frame record: aligned, on one of our stacks, and not on a guard page.
+pub fn on_a_stack(fp: u64) -> bool {
+    use crate::platform::layout::{GUARD_SIZE, STACK_SIZE};
+    let record = Range { start: fp, end: fp.saturating_add(16) };
+    let in_stacks = STACKS
+        .get()
+        .is_some_and(|all| all.covers(record) && (fp - all.start) % (GUARD_SIZE + STACK_SIZE) >= GUARD_SIZE);
+    fp % 16 == 0 && (in_stacks || image::boot_stack().covers(record) || image::data().covers(record))
+}
+
+/// Spec: TR-1, TR-2, TH-1, TH-2. A synchronous exception from EL1 or EL0.
+#[unsafe(no_mangle)]
+extern "C" fn host_sync(regs: &mut Registers) {
+    let Some(core) = corevisor() else { fatal::park() };
+    if fatal::is_halted() {
+        fatal::park();
+    }
+    let mut held = Held::nothing();
+    let syndrome = Syndrome(read_sysreg!("esr_el2"));
+    match syndrome.class() {
+        Class::Hvc64 => core.host_smccc(Conduit::Hvc, syndrome.immediate(), regs, &mut held),
+        Class::Smc64 => {
+            skip_instruction(syndrome); // a trapped SMC has not been executed
+            core.host_smccc(Conduit::Smc, syndrome.immediate(), regs, &mut held);
+        }
+        class @ (Class::DataAbort | Class::InstructionAbort) => {
+            core.count(match class {
+                Class::DataAbort => stat::TRAP_DATA_ABORT,
+                _ => stat::TRAP_INSTRUCTION_ABORT,
+            });
+            let abort = HostAbort {
+                syndrome,
+                far: read_sysreg!("far_el2"),
+                hpfar: read_sysreg!("hpfar_el2"),
+                pc: read_sysreg!("elr_el2"),
+            };
+            if core.handle_host_stage2_fault(&abort, &mut held) == Verdict::ExternalAbort {
+                // SAFETY: a register of EL1, which is about to take an exception that explains it.
+                unsafe { write_sysreg!("far_el1", abort.far) };
+                enter(inject::external_abort(&interrupted(), syndrome));
+            }
+        }
+        Class::Sys64 => {
+            core.count(stat::TRAP_SYSREG);
+            match core.host_sysreg(syndrome, regs, || read_sysreg!("actlr_el1")) {
+                SysregAnswer::Done => skip_instruction(syndrome),
+                SysregAnswer::Undefined => enter(inject::undefined(&interrupted(), syndrome)),
+            }
+        }
+        Class::Other(_) => {
+            core.count(stat::TRAP_OTHER);
+            core.refuse_trap(syndrome, read_sysreg!("elr_el2"));
+            enter(inject::undefined(&interrupted(), syndrome));
+        }
+    }
+}
+
+/// A physical SError while the host ran: it becomes the host's, as a virtual one with the same syndrome.
+#[unsafe(no_mangle)]
+extern "C" fn host_serror(_regs: &mut Registers) {
+    let Some(core) = corevisor() else { fatal::park() };
+    if fatal::is_halted() {
+        fatal::park();
+    }
+    core.count(stat::TRAP_SERROR);
+    let esr = read_sysreg!("esr_el2");
+    log::warn!("SError handed to the host: esr={esr:#x} pc={:#x}", read_sysreg!("elr_el2"));
+    // SAFETY: makes a virtual SError pending for EL1; VSESR_EL2 exists with FEAT_RAS.
+    unsafe {
+        if super::sysreg::field(read_sysreg!("id_aa64pfr0_el1"), 28) != 0 {
+            write_sysreg!("S3_4_C5_C2_3", esr & 0x1FF_FFFF); // VSESR_EL2: IDS and ISS
+        }
+        write_sysreg!("hcr_el2", read_sysreg!("hcr_el2") | host_cpu::HCR_VSE);
+    }
+}
+
+/// The state that the host was interrupted in.
+fn interrupted() -> Interrupted {
+    Interrupted {
+        pc: read_sysreg!("elr_el2"),
+        pstate: read_sysreg!("spsr_el2"),
+        vbar: read_sysreg!("vbar_el1"),
+        sctlr: read_sysreg!("sctlr_el1"),
+        features: host_cpu::pstate_features(),
+    }
+}
+
+/// Returns to the host's vector instead of to where it was.
+fn enter(entry: Entry) {
+    // SAFETY: EL1's exception registers, and those that ERET uses: the host continues at its own vector.
+    unsafe {
+        write_sysreg!("esr_el1", entry.esr);
+        write_sysreg!("elr_el1", entry.elr);
+        write_sysreg!("spsr_el1", entry.spsr);
+        write_sysreg!("elr_el2", entry.pc);
+        write_sysreg!("spsr_el2", entry.pstate);
+    }
+}
+
+/// Moves ELR_EL2 past the trapped instruction (AM-133, D-41).
+fn skip_instruction(syndrome: Syndrome) {
+    let length = if syndrome.0 & Syndrome::IL != 0 { 4 } else { 2 };
+    // SAFETY: used by the next ERET only.
+    unsafe { write_sysreg!("elr_el2", read_sysreg!("elr_el2").wrapping_add(length)) };
+}
+
+/// A CPU that the firmware has started at `secondary_entry`, with the map, the stack and TPIDR_EL2 set.
+#[unsafe(no_mangle)]
+extern "C" fn secondary_main() -> ! {
+    if fatal::is_halted() {
+        fatal::park();
+    }
+    let cpu = percpu::index();
+    let Some(core) = corevisor() else { fatal::park() };
+    let Some((entry, context)) = core.cpus().take_start(cpu) else {
+        log::error!("the firmware started a CPU that nobody asked for");
+        fatal::park()
+    };
+    super::boot::enter_host_at(core, cpu, entry, context)
+}
