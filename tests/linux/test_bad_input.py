@@ -137,7 +137,7 @@ def shortened(blob):
 
 
 def cut_off(blob):
-    """A tree whose second half never arrived."""
+    """Data whose second half never arrived."""
     return blob[: len(blob) // 2]
 
 
@@ -182,6 +182,7 @@ class BadInput:
 
 
 RAM_END = RAM_BASE + ram_bytes(MACHINE.memory)
+KERNEL = image_header(2 * MIB) + bytes(MIB)
 
 BAD_INPUTS = (
     BadInput("no-module", without_modules, "no host kernel"),
@@ -192,7 +193,7 @@ BAD_INPUTS = (
     BadInput("tree-cut-off", with_tree_bytes(cut_off), "device tree unreadable"),
     BadInput("kernel-nowhere", with_modules_at((NOWHERE, MIB), None), "module kernel outside RAM"),
     BadInput("kernel-half-outside", with_modules_at((RAM_END - MIB, 2 * MIB), None), "module kernel outside RAM"),
-    BadInput("kernel-wraps", with_modules_at((KERNEL_AT, (1 << 64) - MIB), None), "module kernel outside RAM"),
+    BadInput("kernel-wraps", with_modules_at((KERNEL_AT, (1 << 64) - MIB), None), "device tree unreadable: a module's reg"),
     BadInput("ramdisk-nowhere", with_modules_at(None, (NOWHERE, MIB)), "module ramdisk outside RAM"),
     BadInput("ramdisk-below", with_modules_at(None, (0, MIB)), "module ramdisk outside RAM"),
     BadInput("overlap", with_modules_at(None, (KERNEL_AT + MIB, MIB)), "modules overlap"),
@@ -200,10 +201,10 @@ BAD_INPUTS = (
     BadInput("kernel-zeros", with_kernel_bytes(bytes(MIB)), "host kernel has no arm64 Image magic"),
     BadInput("kernel-short", with_kernel_bytes(b"MZ"), "host kernel has no arm64 Image magic"),
     BadInput("kernel-size-zero", with_kernel_bytes(image_header(0)), "host kernel has a bad Image header"),
-    BadInput("kernel-gzip-broken", with_kernel_bytes(gzip.compress(bytes(MIB))[:-100]), "host kernel is gzip-compressed but"),
+    BadInput("kernel-gzip-broken", with_kernel_bytes(cut_off(gzip.compress(KERNEL))), "host kernel is gzip-compressed but"),
     BadInput("kernel-gzip-of-no-kernel", with_kernel_bytes(gzip.compress(bytes(MIB))), "host kernel has no arm64 Image"),
     BadInput("little-ram", with_edited_tree(no_free_memory), "too little RAM"),
-    BadInput("kernel-larger-than-ram", with_kernel_bytes(image_header(1 << 40)), "too little RAM"),
+    BadInput("kernel-larger-than-ram", with_kernel_bytes(image_header(1 << 30)), "too little RAM"),
     BadInput("no-el2", normally, "entered at EL1", replace(MACHINE, el2=False)),
     BadInput("no-gic", with_edited_tree(without_gic), "no GICv3 or GICv2"),
     BadInput("many-cpus", normally, "too many CPUs: 65 (at most 64)", replace(MACHINE, smp=65)),
