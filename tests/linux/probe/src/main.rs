@@ -39,9 +39,7 @@ struct Out;
 
 impl Write for Out {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        syscall::write(Fd::STDOUT, text.as_bytes())
-            .map(|_| ())
-            .map_err(|_| fmt::Error)
+        syscall::write(Fd::STDOUT, text.as_bytes()).map(|_| ()).map_err(|_| fmt::Error)
     }
 }
 
@@ -62,11 +60,9 @@ impl PhysicalPage {
 
     /// Maps the page that holds `address`.
     fn map(address: usize) -> Result<Self, Failure> {
-        let mem =
-            syscall::open_read_write(c"/dev/mem").map_err(|e| Failure::Call("open /dev/mem", e))?;
+        let mem = syscall::open_read_write(c"/dev/mem").map_err(|e| Failure::Call("open /dev/mem", e))?;
         let offset = address % Self::SIZE;
-        let start = syscall::map_shared(mem, address - offset, Self::SIZE)
-            .map_err(|e| Failure::Call("mmap", e))?;
+        let start = syscall::map_shared(mem, address - offset, Self::SIZE).map_err(|e| Failure::Call("mmap", e))?;
         Ok(Self { start, offset })
     }
 
@@ -96,16 +92,11 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["kernel-read", address] => {
             let page = PhysicalPage::map(number(address)?)?;
             let result = syscall::set_own_scheduling(page.word().cast_const());
-            let _ = writeln!(
-                Out,
-                "probe: kernel read, and answered {}",
-                result.err().map_or(0, |e| e.0)
-            );
+            let _ = writeln!(Out, "probe: kernel read, and answered {}", result.err().map_or(0, |e| e.0));
         }
         ["kernel-write", address] => {
             let page = PhysicalPage::map(number(address)?)?;
-            syscall::real_time(page.word().cast())
-                .map_err(|e| Failure::Call("clock_gettime", e))?;
+            syscall::real_time(page.word().cast()).map_err(|e| Failure::Call("clock_gettime", e))?;
             let _ = writeln!(Out, "probe: kernel wrote");
         }
         ["clock"] => {
@@ -151,10 +142,7 @@ extern "C" fn main(count: usize, vector: *const *const core::ffi::c_char) -> ! {
     let status = match run(&arguments[..given]) {
         Ok(()) => 0,
         Err(Failure::Usage) => {
-            let _ = writeln!(
-                Out,
-                "probe: usage: read|write|kernel-read|kernel-write ADDRESS [VALUE], or clock"
-            );
+            let _ = writeln!(Out, "probe: usage: read|write|kernel-read|kernel-write ADDRESS [VALUE], or clock");
             2
         }
         Err(Failure::Call(what, errno)) => {

@@ -50,11 +50,7 @@ fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
 
 /// Opens `path` for reading and writing.
 pub fn open_read_write(path: &CStr) -> Result<Fd, Errno> {
-    call(
-        OPENAT,
-        [AT_FDCWD, path.as_ptr() as usize, O_RDWR | O_SYNC, 0, 0, 0],
-    )
-    .map(Fd)
+    call(OPENAT, [AT_FDCWD, path.as_ptr() as usize, O_RDWR | O_SYNC, 0, 0, 0]).map(Fd)
 }
 
 /// Writes `bytes`.
@@ -64,24 +60,17 @@ pub fn write(fd: Fd, bytes: &[u8]) -> Result<usize, Errno> {
 
 /// Has the kernel read a scheduling priority from `parameter`, which need not be memory of this program's.
 pub fn set_own_scheduling(parameter: *const u32) -> Result<usize, Errno> {
-    call(
-        SCHED_SETPARAM,
-        [THIS_THREAD, parameter as usize, 0, 0, 0, 0],
-    )
+    call(SCHED_SETPARAM, [THIS_THREAD, parameter as usize, 0, 0, 0, 0])
 }
 
 /// Has the kernel write the time, 16 bytes, to `destination`, which must be no memory of Rust's.
 pub fn real_time(destination: *mut u8) -> Result<usize, Errno> {
-    call(
-        CLOCK_GETTIME,
-        [CLOCK_REALTIME, destination as usize, 0, 0, 0, 0],
-    )
+    call(CLOCK_GETTIME, [CLOCK_REALTIME, destination as usize, 0, 0, 0, 0])
 }
 
 /// Maps `length` bytes of `fd` from `offset`, shared, for reading and writing.
 pub fn map_shared(fd: Fd, offset: usize, length: usize) -> Result<*mut u8, Errno> {
-    call(MMAP, [0, length, PROT_READ_WRITE, MAP_SHARED, fd.0, offset])
-        .map(|address| address as *mut u8)
+    call(MMAP, [0, length, PROT_READ_WRITE, MAP_SHARED, fd.0, offset]).map(|address| address as *mut u8)
 }
 
 /// Ends the program.
