@@ -112,6 +112,11 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
     enter_host_at(core, boot_cpu, host.range.start, host_tree)
 }
 
+/// Whether this CPU can use the tables that the boot CPU's properties have shaped.
+pub fn can_join() -> bool {
+    host_cpu::physical_address_bits() >= IPA_BITS.load(Ordering::Relaxed).into() && host_cpu::check_e2h().is_ok()
+}
+
 /// Sets up the CPU `cpu`, which runs this, and enters the host at `entry` with `context` in x0.
 pub fn enter_host_at(core: &Corevisor<Hardware>, cpu: usize, entry: u64, context: u64) -> ! {
     let gic = if GIC_V3.load(Ordering::Relaxed) != 0 { Gic::V3 } else { Gic::V2 };
@@ -127,16 +132,19 @@ pub fn enter_host_at(core: &Corevisor<Hardware>, cpu: usize, entry: u64, context
 fn map_tree(tree: u64) -> Result<&'static [u8], BootError> {
     const MAGIC: [u8; 4] = [0xD0, 0x0D, 0xFE, 0xED];
     let none = || BootError::NoDeviceTree(tree);
-    let window = Range::new(tree, TREE_SIZE).filter(|_| tree != 0 && tree.is_multiple_of(8)).ok_or_else(none)?;
+    if tree == 0 || !tree.is_multiple_of(8) || Range::new(tree, TREE_SIZE).is_none() {
+        return Err(none());
+    }
     // SAFETY: mapped by `map_early` just below; a bootloader's promise is all there is to say that it is memory.
     let bytes = unsafe { core::slice::from_raw_parts(tree as *const u8, TREE_SIZE as usize) };
     map_early(bytes, None)?;
     let (magic, rest) = bytes.split_at(4);
     let size = u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]);
-    if magic != MAGIC {
+    let range = Range::new(tree, size.into()).ok_or_else(none)?;
+    if magic != MAGIC || range.overlaps(image::whole()) {
         return Err(none());
     }
-    bytes.get(..size as usize).filter(|_| !window.overlaps(image::whole()) || size < 1 << 20).ok_or_else(none)
+    bytes.get(..size as usize).ok_or_else(none)
 }
 
 /// The map of early boot: image, early UART, `tree`, and `uart` if it is known.
@@ -328,12 +336,10 @@ fn report_platform(platform: &Platform<'_>) {
     for range in &platform.no_map {
         info!("no-map memory, left to the host as device memory: {range}");
     }
-    let gic = platform.gic.map_or("no GIC", |gic| match gic {
-        Gic::V2 => "GICv2",
-        Gic::V3 => "GICv3",
-    });
+    let gic: &dyn core::fmt::Display = platform.gic.as_ref().map_or(&"no GIC", |gic| gic);
     let timer = if platform.timer { "architected timer" } else { "no architected timer" };
-    info!("{} CPUs, {gic}, {timer}, {}-bit physical addresses", platform.cpus.len(), host_cpu::physical_address_bits());
+    let bits = host_cpu::physical_address_bits();
+    info!("{} CPUs, {gic}, {timer}, {bits}-bit physical addresses", platform.cpus.len());
     match platform.uart {
         Some(uart) => info!("console: PL011 at {:#x}", uart.start),
         None => info!("console: none, the log is in memory only"),

@@ -112,6 +112,7 @@ pub fn set_up(root: Pa, ipa_bits: u32, gic: Gic) {
         write_sysreg!("vpidr_el2", read_sysreg!("midr_el1"));
         write_sysreg!("vmpidr_el2", read_sysreg!("mpidr_el1"));
         write_sysreg!("hstr_el2", 0);
+        write_sysreg!("hacr_el2", 0);
         write_sysreg!("sctlr_el1", SCTLR_EL1_OFF);
     }
     let mut hcr = Hcr::VM | Hcr::AMO | Hcr::TSC | Hcr::TIDCP | Hcr::TACR | Hcr::RW;
@@ -297,6 +298,12 @@ unsafe fn debug_and_counters() {
     // SAFETY: passed on.
     unsafe {
         write_sysreg!("mdcr_el2", mdcr);
+        if field(dfr0, 32) != 0 {
+            write_sysreg!("S3_4_C9_C9_0", 0); // PMSCR_EL2: EL2 is not profiled
+        }
+        if field(dfr0, 52) != 0 {
+            write_sysreg!("S2_4_C9_C0_0", 0); // BRBCR_EL2: nor are its branches recorded
+        }
         if field(dfr0, 40) != 0 {
             write_sysreg!("S3_4_C1_C2_1", 0); // TRFCR_EL2: EL2 is not traced
         }

@@ -13,6 +13,9 @@ use crate::trap::{Class, Conduit, HostAbort, Registers, Syndrome, SysregAnswer, 
 use crate::{read_sysreg, write_sysreg};
 use spin::Once;
 
+/// PSCI CPU_OFF.
+const CPU_OFF: u64 = 0x8400_0002;
+
 /// The one instance.
 static COREVISOR: Once<Corevisor<Hardware>> = Once::new();
 /// Where the stacks of all CPUs lie.
@@ -148,6 +151,12 @@ extern "C" fn secondary_main() -> ! {
     }
     let cpu = percpu::index();
     let Some(core) = corevisor() else { fatal::park() };
+    if !super::boot::can_join() {
+        log::error!("this CPU has no EL2 without VHE, or fewer physical address bits than the boot CPU: left off");
+        core.cpus().leave_off(cpu);
+        super::machine::firmware_call([CPU_OFF, 0, 0, 0]);
+        fatal::park();
+    }
     let Some((entry, context)) = core.cpus().take_start(cpu) else {
         log::error!("the firmware started a CPU that nobody asked for");
         fatal::park()

@@ -96,6 +96,13 @@ impl HostCpus {
         me.state.store(CpuState::On as u8, Ordering::Release);
         (entry != NO_ENTRY).then(|| (entry, me.context.load(Ordering::Relaxed)))
     }
+
+    /// For a CPU that was started and can't run the host.
+    pub fn leave_off(&self, cpu: usize) {
+        if let Some(me) = self.cpus.get(cpu) {
+            me.change(CpuState::OnPending, CpuState::Off);
+        }
+    }
 }
 
 impl HostCpu {
