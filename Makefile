@@ -17,7 +17,7 @@ RELEASE := target/$(TARGET)/release/corevisor
 PROBE := target/probe/$(TARGET)/release/probe
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image bench soak clippy fmt fmt-check doc clean setup-run setup-test setup-lint FORCE
+.PHONY: all run test image test-image bench footprint soak clippy fmt fmt-check doc clean setup-run setup-test setup-lint FORCE
 
 all: image
 
@@ -28,8 +28,6 @@ endif
 
 target/toolchain.mk: FORCE
 	@tools/setup build
-
-export CARGO_HOST CARGO_EL2 CARGO_EL2_FLAGS OBJCOPY
 
 setup-run setup-test setup-lint: setup-%:
 	@tools/setup $*
@@ -65,6 +63,10 @@ test: setup-test image test-image target/initramfs.img
 
 soak: setup-test image test-image target/initramfs.img
 	@tools/test-all --soak
+
+# The memory that Corevisor takes on machines of several sizes.
+footprint: setup-run image target/initramfs.img
+	@tools/footprint
 
 bench: setup-run image target/initramfs.img
 	@tools/bench

@@ -9,7 +9,6 @@ from harness.machine import corevisor, modules
 
 BOOTARGS = "console=ttyAMA0"
 USER_SPACE = r"corevisor-host: user space reached, (\d+) CPUs online"
-RANGE = r"{}: +0x([0-9a-f]+) *- *0x([0-9a-f]+)"
 
 
 def boot_arguments(machine, kernel=guest.DEFAULT_KERNEL, append=""):
@@ -35,16 +34,6 @@ def expect_no_faults(console):
     found = re.findall(r"stats: .*host-ram-faults=(\d+)", console.text)
     check(found, "Corevisor printed no statistics at power-off")
     check(found[-1] == "0", f"the host took {found[-1]} stage-2 faults on its own RAM")
-
-
-def ranges(console):
-    """The memory that Corevisor printed as its own: its image, its carve-out."""
-    found = {}
-    for name in ("image", "carve-out"):
-        match = re.search(RANGE.format(name), console.text)
-        check(match, f"Corevisor printed no line `{name}: 0x… - 0x…`")
-        found[name] = (int(match[1], 16), int(match[2], 16))
-    return found
 
 
 def check(condition, complaint):

@@ -4,6 +4,7 @@
 import re
 
 import host
+from harness import footprint
 from harness.machine import Machine
 from harness.monitor import Monitor
 from harness.registry import test
@@ -23,7 +24,7 @@ SLOWLY = "sleep 0.2; "
 def places(console):
     """Pages to try: the edges and the middle of each range that Corevisor keeps for itself."""
     found = set()
-    for start, end in host.ranges(console).values():
+    for start, end in footprint.ranges(console.text).values():
         found |= {start, (start + end) // 2 // PAGE * PAGE, end - PAGE}
     return sorted(found)
 
@@ -89,7 +90,7 @@ def image_stays_unchanged(bench):
     """After attempts on each page of the image's code, every word tried still is what it was."""
     console, monitor = booted(bench)
     with console:
-        start, end = host.ranges(console)["image"]
+        start, end = footprint.ranges(console.text)["image"]
         pages = range(start, end, max(PAGE, (end - start) // 16 // PAGE * PAGE))
         before = {address: monitor.word(address) for address in pages}
         for address in pages:
