@@ -122,8 +122,3 @@ epitaph:
     bl      fatal_exception             // (epitaph, kind), does not return
 2:  wfe
     b       2b
-
-    .section .bss.epitaph_stack, "aw", %nobits
-    .balign 16
-    .space  8192
-epitaph_stack_top:

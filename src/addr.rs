@@ -202,6 +202,13 @@ impl Range {
         self.start < other.end && other.start < self.end
     }
 
+    /// What is left of it, in order, when `hole` is taken away.
+    pub fn minus(self, hole: Self) -> impl Iterator<Item = Self> {
+        let before = Self { start: self.start, end: hole.start.clamp(self.start, self.end) };
+        let after = Self { start: hole.end.clamp(self.start, self.end), end: self.end };
+        [before, after].into_iter().filter(|part| part.start < part.end)
+    }
+
     /// The range widened to whole multiples of `size`, a power of two.
     pub const fn align_out(self, size: u64) -> Self {
         Self { start: self.start & !(size - 1), end: self.end.next_multiple_of(size) }
@@ -237,6 +244,18 @@ mod tests {
         assert_eq!(Vmid::new_vm(1 << 32), None);
         assert_eq!(Vmid::new(16), Some(COREVISOR));
         assert_eq!(Vmid::new(17), None);
+    }
+
+    #[test]
+    fn a_hole_leaves_what_is_beside_it() {
+        let range = |start, end| Range { start, end };
+        let left = |hole| range(10, 20).minus(hole).collect::<std::vec::Vec<_>>();
+        assert_eq!(left(range(12, 15)), [range(10, 12), range(15, 20)]);
+        assert_eq!(left(range(5, 15)), [range(15, 20)]);
+        assert_eq!(left(range(15, 25)), [range(10, 15)]);
+        assert_eq!(left(range(5, 25)), []);
+        assert_eq!(left(range(1, 5)), [range(10, 20)]);
+        assert_eq!(left(range(25, 30)), [range(10, 20)]);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub mod image {
         static rodata_end: u8;
         static boot_stack_guard: u8;
         static boot_stack_top: u8;
+        static epitaph_stack_bottom: u8;
+        static epitaph_stack_top: u8;
         static image_end: u8;
     }
 
@@ -58,5 +60,10 @@ pub mod image {
     /// The boot stack.
     pub fn boot_stack() -> Range {
         Range { start: address_of!(boot_stack_guard) + 4096, end: address_of!(boot_stack_top) }
+    }
+
+    /// The stack on which a CPU reports its end; there is an unmapped page below it, too.
+    pub fn epitaph_stack() -> Range {
+        Range { start: address_of!(epitaph_stack_bottom), end: address_of!(epitaph_stack_top) }
     }
 }

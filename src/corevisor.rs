@@ -2,7 +2,7 @@
 //! The one instance that holds all state (`DESIGN.md` §3), and how it comes to be.
 
 use crate::abi::stat;
-use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Range, Vmid};
+use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PGD_SIZE, PMD_SIZE, PUD_SIZE, Pa, Range, Vmid};
 use crate::lock::{Held, Lock, rank};
 use crate::machine::Machine;
 use crate::memory::{Count, MAX_REGIONS, MemRegions, S2Page};
@@ -54,7 +54,7 @@ pub struct Corevisor<M: Machine> {
 /// 512 GiB, and [`DEVICE_TABLES`].
 pub fn host_table_pages(regions: &MemRegions) -> u64 {
     let touched = |unit: u64| -> u64 { regions.tracked().map(|r| r.align_out(unit).size() / unit).sum() };
-    touched(PMD_SIZE) + touched(crate::addr::PUD_SIZE) + touched(crate::addr::PGD_SIZE) + DEVICE_TABLES
+    touched(PMD_SIZE) + touched(PUD_SIZE) + touched(PGD_SIZE) + DEVICE_TABLES
 }
 
 /// Pages of the root and the fixed level-1 tables, rounded up as the buddy allocator does.
@@ -118,6 +118,11 @@ impl<M: Machine> Corevisor<M> {
         self.withheld.iter().any(|w| w.overlaps(range))
     }
 
+    /// log2 of the stage-2 input address space.
+    pub fn ipa_bits(&self) -> u32 {
+        self.ipa_bits
+    }
+
     /// Whether a stage-2 table can translate `ipa`.
     pub fn in_reach(&self, ipa: Ipa) -> bool {
         ipa.as_u64() >> self.ipa_bits == 0
@@ -129,10 +134,7 @@ impl<M: Machine> Corevisor<M> {
     }
 
     /// The value of counter `id` of STATS.
-    pub fn stat<const OUTER: u8>(&self, id: u64, outer: &mut Held<'_, OUTER>) -> Result<u64, Refused>
-    where
-        M: Machine,
-    {
+    pub fn stat<const OUTER: u8>(&self, id: u64, outer: &mut Held<'_, OUTER>) -> Result<u64, Refused> {
         match id {
             id if id < stat::COUNTERS as u64 => Ok(self.stats.sum(id)),
             stat::RAM_PAGES => Ok(self.regions.pages()),
@@ -157,7 +159,7 @@ impl<M: Machine> Corevisor<M> {
     }
 
     /// The host's table as the hardware knows it: its address for VTTBR_EL2, and its first level's pages.
-    pub fn host_root(&self) -> (crate::addr::Pa, u64) {
+    pub fn host_root(&self) -> (Pa, u64) {
         let mut nothing = Held::nothing();
         let (npt, _) = self.host_npt.lock(&mut nothing);
         (npt.hw_root(), npt.hw_root_pages())
@@ -166,19 +168,18 @@ impl<M: Machine> Corevisor<M> {
 
 /// Every tracked page is the host's, then those in `owned` are Corevisor's.
 fn fill_records(regions: &MemRegions, owned: &[Range], records: &mut [S2Page]) -> Result<(), Refused> {
-    let page = |address: u64| crate::addr::Pa::new(address).map(crate::addr::Pa::frame);
+    let page = |address: u64| Pa::new(address).map(Pa::frame).ok_or(Refused::OutOfReach);
     let pages = |range: Range| (range.start..range.end).step_by(PAGE_SIZE as usize);
-    for range in regions.tracked() {
-        let first = page(range.start).ok_or(Refused::OutOfReach)?;
-        let index = regions.get_s2_page_index(first).ok_or(Refused::OutOfReach)?;
-        let end = index + (range.size() / PAGE_SIZE) as usize;
-        let slots = records.get_mut(index..end).ok_or(Refused::OutOfReach)?;
-        for (slot, address) in slots.iter_mut().zip(pages(range)) {
-            *slot = S2Page::host(page(address).ok_or(Refused::OutOfReach)?);
+    for region in regions.iter() {
+        let Some(first) = region.index else { continue };
+        let (first, count) = (first as usize, (region.range.size() / PAGE_SIZE) as usize);
+        let slots = records.get_mut(first..first + count).ok_or(Refused::OutOfReach)?;
+        for (slot, address) in slots.iter_mut().zip(pages(region.range)) {
+            *slot = S2Page::host(page(address)?);
         }
     }
     for address in owned.iter().flat_map(|&range| pages(range)) {
-        let pfn = page(address).ok_or(Refused::OutOfReach)?;
+        let pfn = page(address)?;
         if let Some(record) = regions.get_s2_page_index(pfn).and_then(|i| records.get_mut(i)) {
             *record = S2Page::new(COREVISOR, Count::Shares(0), Some(pfn.as_u64()));
         }
@@ -186,19 +187,15 @@ fn fill_records(regions: &MemRegions, owned: &[Range], records: &mut [S2Page]) -
     Ok(())
 }
 
-/// The tracked ranges less `owned`, in whole pages.
-fn host_ranges(regions: &MemRegions, owned: &[Range]) -> ArrayVec<Range, { MAX_REGIONS * (MAX_OWNED + 1) }> {
-    let mut left: ArrayVec<Range, { MAX_REGIONS * (MAX_OWNED + 1) }> = regions.tracked().collect();
-    for hole in owned {
-        let mut next = ArrayVec::new();
-        for range in left {
-            let parts = [
-                Range { start: range.start, end: hole.start.clamp(range.start, range.end) },
-                Range { start: hole.end.clamp(range.start, range.end), end: range.end },
-            ];
-            next.extend(parts.into_iter().filter(|part| part.start < part.end));
-        }
-        left = next;
+/// The tracked ranges less what is untracked in them, and less `owned`.
+fn host_ranges(regions: &MemRegions, owned: &[Range]) -> HostRanges {
+    let untracked = regions.iter().filter(|r| r.index.is_none()).map(|r| r.range);
+    let mut left: HostRanges = regions.tracked().collect();
+    for hole in owned.iter().copied().chain(untracked) {
+        left = left.into_iter().flat_map(|range| range.minus(hole)).collect();
     }
     left
 }
+
+/// Room for every region, and one more range for each hole that splits one.
+type HostRanges = ArrayVec<Range, { 2 * MAX_REGIONS + MAX_OWNED }>;

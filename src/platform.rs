@@ -42,7 +42,7 @@ pub enum BootError {
     TooLittleRam(&'static str, u64),
     /// Neither GICv3 nor GICv2.
     NoGic,
-    /// CPUs that PSCI does not start.
+    /// No PSCI, or CPUs that it does not start.
     NoPsci,
     /// More than [`crate::MAX_CPUS`].
     TooManyCpus(usize),
@@ -76,7 +76,9 @@ impl fmt::Display for BootError {
                 write!(f, "too little RAM: no free {} KiB for {what}", bytes.div_ceil(1024))
             }
             Self::NoGic => f.write_str("no GICv3 or GICv2 in the device tree"),
-            Self::NoPsci => f.write_str("the CPUs are not started by PSCI (enable-method); others are not supported"),
+            Self::NoPsci => {
+                f.write_str("no PSCI 0.2 or later by SMC, or CPUs that are not started by it (enable-method)")
+            }
             Self::TooManyCpus(n) => write!(f, "too many CPUs: {n} (at most {})", crate::MAX_CPUS),
             Self::TooManyRegions => {
                 write!(f, "too many memory regions: at most {} are supported", crate::memory::MAX_REGIONS)

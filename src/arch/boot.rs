@@ -3,13 +3,14 @@
 
 use super::el2_map::{Access, El2Map, Registers};
 use super::machine::{Hardware, firmware_call};
-use super::{cache, console, fatal, host_cpu, image, percpu, traps};
+use super::traps::{self, World};
+use super::{cache, console, fatal, host_cpu, image, percpu};
 use crate::addr::{PAGE_SIZE, Range};
 use crate::corevisor::{Config, Corevisor};
 use crate::memory::{MemRegions, S2Page};
 use crate::npt::FramePool;
 use crate::platform::BootError;
-use crate::platform::discover::{Gic, Platform, discover};
+use crate::platform::discover::{self, Platform};
 use crate::platform::host_image::{self, HostImage, Load};
 use crate::platform::host_tree::{self, HostView};
 use crate::platform::layout::{self, Busy, CarveOut, GUARD_SIZE, STACK_SIZE, TREE_SIZE};
@@ -17,7 +18,7 @@ use crate::trap::{Firmware, HostCpus};
 use buddy_system_allocator::Heap;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use dtoolkit::fdt::Fdt;
 use log::info;
 use spin::mutex::TicketMutex;
@@ -47,10 +48,6 @@ unsafe impl GlobalAlloc for BootHeap {
 #[unsafe(no_mangle)]
 static SECONDARY_BOOT: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
-/// What [`enter_host_at`] needs besides the core: log2 of the stage-2 input space, and the GIC's version.
-static IPA_BITS: AtomicU8 = AtomicU8::new(0);
-static GIC_V3: AtomicU8 = AtomicU8::new(0);
-
 unsafe extern "C" {
     /// boot/entry.S.
     fn enter_host(context: u64, stack_top: u64) -> !;
@@ -79,10 +76,11 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
     let tree = map_tree(tree)?;
     console::start(log::LevelFilter::Info);
     let fdt = Fdt::new(tree)?;
-    let platform = discover(fdt)?;
-    if let Some(uart) = platform.uart {
+    if let Some(uart) = discover::console(fdt) {
         map_early(tree, Some(uart))?;
+        console::use_uart(Some(uart));
     }
+    let platform = discover::discover(fdt)?;
     console::use_uart(platform.uart);
     console::start(console::level_of(platform.own_bootargs));
     let tree_range = Range { start: tree.as_ptr() as u64, end: tree.as_ptr() as u64 + tree.len() as u64 };
@@ -101,27 +99,22 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
     let boot_cpu = platform.cpus.iter().position(|&mpidr| mpidr == host_cpu::mpidr());
     let boot_cpu = boot_cpu.ok_or(BootError::UnknownBootCpu(host_cpu::mpidr()))?;
     let core = build_core(&platform, regions, owned, &carve_out, boot_cpu)?;
-    let core = traps::install(core, carve_out.stacks);
     let (root, pages) = core.host_root();
     fatal::know_host_root(root.as_u64(), pages);
+    let gic = platform.gic.ok_or(BootError::NoGic)?;
+    let world = traps::install(World { core, gic, stacks: carve_out.stacks });
 
     keep_map(&platform, &carve_out)?;
     set_up_cpus(&carve_out, platform.cpus.len());
     percpu::become_cpu(boot_cpu);
     info!("host: entering at {:#x}, device tree at {host_tree:#x}", host.range.start);
-    enter_host_at(core, boot_cpu, host.range.start, host_tree)
-}
-
-/// Whether this CPU can use the tables that the boot CPU's properties have shaped.
-pub fn can_join() -> bool {
-    host_cpu::physical_address_bits() >= IPA_BITS.load(Ordering::Relaxed).into() && host_cpu::check_e2h().is_ok()
+    enter_host_at(world, boot_cpu, host.range.start, host_tree)
 }
 
 /// Sets up the CPU `cpu`, which runs this, and enters the host at `entry` with `context` in x0.
-pub fn enter_host_at(core: &Corevisor<Hardware>, cpu: usize, entry: u64, context: u64) -> ! {
-    let gic = if GIC_V3.load(Ordering::Relaxed) != 0 { Gic::V3 } else { Gic::V2 };
-    let (root, _) = core.host_root();
-    host_cpu::set_up(root, IPA_BITS.load(Ordering::Relaxed).into(), gic);
+pub fn enter_host_at(world: &World, cpu: usize, entry: u64, context: u64) -> ! {
+    let (root, _) = world.core.host_root();
+    host_cpu::set_up(root, world.core.ipa_bits(), world.gic);
     host_cpu::begin_at(entry);
     // SAFETY: the stack is this CPU's, and nothing on the one in use is needed any more.
     unsafe { enter_host(context, percpu::stack_top(cpu)) }
@@ -166,17 +159,9 @@ fn map_all_ram(platform: &Platform<'_>, tree: Range) -> Result<(), BootError> {
     if let Some(uart) = platform.uart {
         map.map(uart, Access::Device)?;
     }
-    let whole = image::whole();
-    for &ram in &platform.ram {
-        // Not over the image: the page below its stack stays unmapped.
-        for part in [
-            Range { start: ram.start, end: whole.start.clamp(ram.start, ram.end) },
-            Range { start: whole.end.clamp(ram.start, ram.end), end: ram.end },
-        ] {
-            if part.start < part.end {
-                map.map(part, Access::ReadWrite)?;
-            }
-        }
+    // Not over the image: the pages below its stacks stay unmapped.
+    for part in platform.ram.iter().flat_map(|ram| ram.minus(image::whole())) {
+        map.map(part, Access::ReadWrite)?;
     }
     map.map(tree, Access::ReadOnly)?;
     // SAFETY: as before, and more.
@@ -281,8 +266,6 @@ fn build_core(
     boot_cpu: usize,
 ) -> Result<Corevisor<Hardware>, BootError> {
     let ipa_bits = host_cpu::physical_address_bits();
-    IPA_BITS.store(ipa_bits as u8, Ordering::Relaxed);
-    GIC_V3.store((platform.gic == Some(Gic::V3)).into(), Ordering::Relaxed);
     let firmware = firmware();
     info!(
         "firmware: PSCI {}.{}{}",

@@ -115,7 +115,7 @@ impl El2Map {
         Ok(Self(new_table()?))
     }
 
-    /// Corevisor's image, with the rights of each part, and no page below its boot stack.
+    /// Corevisor's image, with the rights of each part, and without the pages below its stacks.
     pub fn with_image() -> Result<Self, BootError> {
         use super::image;
         let mut map = Self::new()?;
@@ -123,6 +123,7 @@ impl El2Map {
         map.map(image::rodata(), Access::ReadOnly)?;
         map.map(image::data(), Access::ReadWrite)?;
         map.map(image::boot_stack(), Access::ReadWrite)?;
+        map.map(image::epitaph_stack(), Access::ReadWrite)?;
         Ok(map)
     }
 

@@ -2,12 +2,13 @@
 //! Traps from the host, called by boot/vectors.S with the host's registers: layers TrapHandlerRaw and TrapHandler
 //! (`spec/layers/09-traps.md` §9.4, §9.5) for the host.
 
-use super::machine::Hardware;
+use super::machine::{Hardware, firmware_call};
 use super::{fatal, host_cpu, image, percpu};
 use crate::abi::stat;
 use crate::addr::Range;
 use crate::corevisor::Corevisor;
 use crate::lock::Held;
+use crate::platform::discover::Gic;
 use crate::trap::inject::{self, Entry, Interrupted};
 use crate::trap::{Class, Conduit, HostAbort, Registers, Syndrome, SysregAnswer, Verdict};
 use crate::{read_sysreg, write_sysreg};
@@ -16,44 +17,43 @@ use spin::Once;
 /// PSCI CPU_OFF.
 const CPU_OFF: u64 = 0x8400_0002;
 
-/// The one instance.
-static COREVISOR: Once<Corevisor<Hardware>> = Once::new();
-/// Where the stacks of all CPUs lie.
-static STACKS: Once<Range> = Once::new();
-
-/// Keeps the instance, and `stacks`, for all traps to come.
-pub fn install(core: Corevisor<Hardware>, stacks: Range) -> &'static Corevisor<Hardware> {
-    STACKS.call_once(|| stacks);
-    COREVISOR.call_once(|| core)
+/// What boot has made, and all traps use.
+pub struct World {
+    /// The one instance of the core.
+    pub core: Corevisor<Hardware>,
+    /// The interrupt controller.
+    pub gic: Gic,
+    /// Where the stacks of all CPUs lie, each above its guard page.
+    pub stacks: Range,
 }
 
-/// The instance, once there is one.
-pub fn corevisor() -> Option<&'static Corevisor<Hardware>> {
-    COREVISOR.get()
+static WORLD: Once<World> = Once::new();
+
+/// Keeps `world` for all traps to come.
+pub fn install(world: World) -> &'static World {
+    WORLD.call_once(|| world)
 }
 
 /// Number of CPUs that run the host.
 pub fn cpus_on() -> usize {
-    corevisor().map_or(0, |core| core.cpus().on())
+    WORLD.get().map_or(0, |world| world.core.cpus().on())
 }
 
 /// Whether `fp` can be the address of a frame record: aligned, on one of our stacks, and not on a guard page.
 pub fn on_a_stack(fp: u64) -> bool {
     use crate::platform::layout::{GUARD_SIZE, STACK_SIZE};
     let record = Range { start: fp, end: fp.saturating_add(16) };
-    let in_stacks = STACKS
-        .get()
-        .is_some_and(|all| all.covers(record) && (fp - all.start) % (GUARD_SIZE + STACK_SIZE) >= GUARD_SIZE);
-    fp % 16 == 0 && (in_stacks || image::boot_stack().covers(record) || image::data().covers(record))
+    let in_stacks = WORLD.get().is_some_and(|world| {
+        world.stacks.covers(record) && (fp - world.stacks.start) % (GUARD_SIZE + STACK_SIZE) >= GUARD_SIZE
+    });
+    let in_image = image::boot_stack().covers(record) || image::epitaph_stack().covers(record);
+    fp % 16 == 0 && (in_stacks || in_image)
 }
 
 /// Spec: TR-1, TR-2, TH-1, TH-2. A synchronous exception from EL1 or EL0.
 #[unsafe(no_mangle)]
 extern "C" fn host_sync(regs: &mut Registers) {
-    let Some(core) = corevisor() else { fatal::park() };
-    if fatal::is_halted() {
-        fatal::park();
-    }
+    let core = core_or_park();
     let mut held = Held::nothing();
     let syndrome = Syndrome(read_sysreg!("esr_el2"));
     match syndrome.class() {
@@ -97,11 +97,7 @@ extern "C" fn host_sync(regs: &mut Registers) {
 /// A physical SError while the host ran: it becomes the host's, as a virtual one with the same syndrome.
 #[unsafe(no_mangle)]
 extern "C" fn host_serror(_regs: &mut Registers) {
-    let Some(core) = corevisor() else { fatal::park() };
-    if fatal::is_halted() {
-        fatal::park();
-    }
-    core.count(stat::TRAP_SERROR);
+    core_or_park().count(stat::TRAP_SERROR);
     let esr = read_sysreg!("esr_el2");
     log::warn!("SError handed to the host: esr={esr:#x} pc={:#x}", read_sysreg!("elr_el2"));
     // SAFETY: makes a virtual SError pending for EL1; VSESR_EL2 exists with FEAT_RAS.
@@ -146,20 +142,27 @@ fn skip_instruction(syndrome: Syndrome) {
 /// A CPU that the firmware has started at `secondary_entry`, with the map, the stack and TPIDR_EL2 set.
 #[unsafe(no_mangle)]
 extern "C" fn secondary_main() -> ! {
-    if fatal::is_halted() {
-        fatal::park();
-    }
+    core_or_park();
+    let Some(world) = WORLD.get() else { fatal::park() };
     let cpu = percpu::index();
-    let Some(core) = corevisor() else { fatal::park() };
-    if !super::boot::can_join() {
-        log::error!("this CPU has no EL2 without VHE, or fewer physical address bits than the boot CPU: left off");
-        core.cpus().leave_off(cpu);
-        super::machine::firmware_call([CPU_OFF, 0, 0, 0]);
+    let cpus = world.core.cpus();
+    if host_cpu::physical_address_bits() < world.core.ipa_bits() || host_cpu::check_e2h().is_err() {
+        log::error!("left off: this CPU has no EL2 without VHE, or fewer physical address bits than the boot CPU");
+        cpus.leave_off(cpu);
+        firmware_call([CPU_OFF, 0, 0, 0]);
         fatal::park();
     }
-    let Some((entry, context)) = core.cpus().take_start(cpu) else {
+    let Some((entry, context)) = cpus.take_start(cpu) else {
         log::error!("the firmware started a CPU that nobody asked for");
         fatal::park()
     };
-    super::boot::enter_host_at(core, cpu, entry, context)
+    super::boot::enter_host_at(world, cpu, entry, context)
+}
+
+/// The core, for a CPU that has just come to EL2; it stays here if another has met its end.
+fn core_or_park() -> &'static Corevisor<Hardware> {
+    match WORLD.get() {
+        Some(world) if !fatal::is_halted() => &world.core,
+        _ => fatal::park(),
+    }
 }

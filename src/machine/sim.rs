@@ -1,1 +1,463 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A machine for tests, on the developer's own: real table pages in ordinary memory, a table walker and a TLB that are
+//! as unkind as the architecture allows, and firmware that a test can replace.
+//!
+//! The walker knows nothing of the code that writes the tables: it starts at the root that the hardware was given and
+//! reads descriptors as Arm ARM D8.2 and D8.3 have them. What hardware would punish is recorded as a violation, and
+//! [`SimMachine::check`], which the drop calls, panics on any:
+//!
+//! * break-before-make (D8.17.1): a valid descriptor is followed by an invalid one and the end of its translations
+//!   in every TLB, before another valid one takes the slot;
+//! * a table is linked once, after all of it was written and published;
+//! * what was broken is invalidated, and what was written is published, when the operation is over.
 
+use super::Machine;
+use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, Pa, Range, Vmid};
+use crate::corevisor::{Config, Corevisor};
+use crate::memory::{Count, S2Page};
+use crate::npt::FramePool;
+use crate::platform::log_ring::LogRing;
+use crate::refused::Refused;
+use crate::trap::LogSource;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::format;
+use std::string::{String, ToString};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::vec::Vec;
+
+/// Words in a chunk of the pool, which is aligned as its own size so that tables of up to 16 pages are, too.
+const CHUNK_WORDS: usize = 8192;
+/// What table memory holds before it is zeroed. Not a valid descriptor, and not none.
+const POISON: u64 = 0x5A5A_5A5A_5A5A_5A5A;
+/// Where the simulated firmware starts CPUs, for [`Machine::cpu_entry`].
+pub const CPU_ENTRY: u64 = 0x0800_0000;
+/// The context that goes with it, to which the CPU's number is added.
+pub const CPU_CONTEXT: u64 = 0xC0DE_0000;
+
+const VALID: u64 = 1;
+const TABLE_OR_PAGE: u64 = 0b11;
+const ACCESS_FLAG: u64 = 1 << 10;
+const OUTPUT: u64 = ((1 << 48) - 1) & !(PAGE_SIZE - 1);
+/// What a leaf of level 1, 2, 3 maps.
+const LEAF_SIZES: [u64; 3] = [1 << 30, 1 << 21, PAGE_SIZE];
+
+std::thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Makes the thread that calls this CPU `index`. Each thread starts as CPU 0.
+pub fn set_cpu(index: usize) {
+    CPU.set(index);
+}
+
+#[repr(align(65536))]
+struct Chunk([AtomicU64; CHUNK_WORDS]);
+
+/// Firmware below EL2: x0 to x3 in and out.
+pub type Firmware = dyn Fn([u64; 4]) -> [u64; 4] + Send + Sync;
+
+/// A leaf descriptor and what it maps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    /// First address that it translates.
+    pub ipa: u64,
+    /// How many it translates.
+    pub size: u64,
+    /// The descriptor.
+    pub descriptor: u64,
+}
+
+impl Leaf {
+    /// The physical address that `ipa` reaches.
+    pub fn pa(&self, ipa: Ipa) -> u64 {
+        (self.descriptor & OUTPUT) + (ipa.as_u64() - self.ipa)
+    }
+
+    /// Everything in the descriptor but the address and the bit that tells a block from a page.
+    pub fn attributes(&self) -> u64 {
+        self.descriptor & !OUTPUT & !0b10
+    }
+}
+
+/// Why an access does not get through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The address is wider than the table's input.
+    AddressSize,
+    /// No valid descriptor at this level.
+    Translation(u8),
+    /// A valid descriptor that hardware rejects: reserved bits, or no access flag.
+    Malformed(u8),
+}
+
+#[derive(Clone, Copy)]
+struct Table {
+    root: u64,
+    ipa_bits: u32,
+}
+
+#[derive(Default)]
+struct State {
+    /// Roots that the hardware was given.
+    tables: BTreeMap<Vmid, Table>,
+    /// Table pages that a walk can reach.
+    live: BTreeSet<u64>,
+    /// Table pages written since the last publication.
+    unpublished: BTreeSet<u64>,
+    /// Slots whose valid descriptor was removed, and whose translations may still be cached.
+    pending: BTreeSet<u64>,
+    /// By principal, size and first address.
+    tlb: BTreeMap<(Vmid, u64, u64), u64>,
+    watched: Vec<(Vmid, Ipa)>,
+    violations: Vec<String>,
+    invalidations: u64,
+    refusals: Vec<String>,
+    calls: Vec<[u64; 4]>,
+}
+
+/// The simulated machine.
+pub struct SimMachine {
+    pool: Range,
+    memory: Vec<Chunk>,
+    state: Mutex<State>,
+    firmware: Mutex<Arc<Firmware>>,
+    log: LogRing,
+}
+
+/// Boots Corevisor on a new machine, with page tables in `pool`, a range of `config`'s RAM. The host's table is in use
+/// on return.
+///
+/// # Errors
+/// As [`Corevisor::new`].
+pub fn boot(config: Config, pool: Range) -> Result<Corevisor<SimMachine>, Refused> {
+    let machine = SimMachine::new(pool);
+    let records = std::vec![S2Page::new(COREVISOR, Count::DmaPending, None); config.regions.pages() as usize];
+    let ipa_bits = config.ipa_bits;
+    // SAFETY: the machine's memory, which it touches by atomic accesses to pages that the pool handed out only. It
+    // lives where the pool lives, in the `Corevisor` (which, if the two are dropped, does not use the pool any more).
+    let frames = unsafe { FramePool::new(pool, machine.memory.as_ptr() as usize) };
+    let core = Corevisor::new(machine, config, records, frames)?;
+    let (root, pages) = core.host_root();
+    assert_eq!(pages, first_level_pages(ipa_bits), "pages of the first level");
+    core.machine().enter(HOSTVISOR, root, ipa_bits);
+    Ok(core)
+}
+
+/// Level at which the hardware's walk starts, as VTCR_EL2 is set.
+fn start_level(ipa_bits: u32) -> u8 {
+    if ipa_bits > 42 { 0 } else { 1 }
+}
+
+fn first_level_pages(ipa_bits: u32) -> u64 {
+    if start_level(ipa_bits) == 0 { 1 } else { (1u64 << ipa_bits).div_ceil(1 << 39) }
+}
+
+fn page(address: u64) -> u64 {
+    address & !(PAGE_SIZE - 1)
+}
+
+impl SimMachine {
+    /// A machine whose table memory is `pool`, aligned to 64 KiB.
+    pub fn new(pool: Range) -> Self {
+        assert_eq!(pool.start % size_of::<Chunk>() as u64, 0);
+        let chunks = pool.size().div_ceil(size_of::<Chunk>() as u64);
+        Self {
+            pool,
+            memory: (0..chunks).map(|_| Chunk([const { AtomicU64::new(POISON) }; CHUNK_WORDS])).collect(),
+            state: Mutex::default(),
+            firmware: Mutex::new(Arc::new(willing_firmware)),
+            log: LogRing::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn word(&self, at: u64) -> &AtomicU64 {
+        assert!(self.pool.contains(at) && at.is_multiple_of(8), "no descriptor at {at:#x}");
+        let index = ((at - self.pool.start) / 8) as usize;
+        &self.memory[index / CHUNK_WORDS].0[index % CHUNK_WORDS]
+    }
+
+    /// Gives the hardware `root`, of a table for `ipa_bits` bits, to translate for `v`.
+    pub fn enter(&self, v: Vmid, root: Pa, ipa_bits: u32) {
+        let mut state = self.state();
+        let root = root.as_u64();
+        let pages = first_level_pages(ipa_bits);
+        assert!(root.is_multiple_of(pages.next_power_of_two() * PAGE_SIZE), "root not aligned");
+        state.tables.insert(v, Table { root, ipa_bits });
+        for i in 0..pages {
+            self.make_live(&mut state, root + i * PAGE_SIZE);
+        }
+    }
+
+    /// Whether `descriptor`, above level 3, points to a table: to table memory, that is, which nobody may map.
+    fn links_to(&self, descriptor: u64) -> Option<u64> {
+        let table = descriptor & OUTPUT;
+        (descriptor & TABLE_OR_PAGE == TABLE_OR_PAGE && self.pool.contains(table)).then_some(table)
+    }
+
+    fn make_live(&self, state: &mut State, table: u64) {
+        if !state.live.insert(table) {
+            state.violations.push(format!("table {table:#x} has two parents"));
+            return;
+        }
+        if state.unpublished.contains(&table) {
+            state.violations.push(format!("table {table:#x} linked before it was published"));
+        }
+        for at in (table..table + PAGE_SIZE).step_by(8) {
+            let descriptor = self.word(at).load(Ordering::Relaxed);
+            if descriptor == POISON {
+                state.violations.push(format!("table {table:#x} linked with nothing written at {at:#x}"));
+                return;
+            }
+            if let Some(child) = self.links_to(descriptor) {
+                self.make_live(state, child);
+            }
+        }
+    }
+
+    /// Walks the table of `v` for `ipa` as hardware does. Returns the slots read, and the outcome.
+    fn walk_slots(&self, table: Table, ipa: Ipa) -> (Vec<u64>, Result<Leaf, Fault>) {
+        let ipa = ipa.as_u64();
+        let mut slots = Vec::with_capacity(4);
+        if ipa >> table.ipa_bits != 0 {
+            return (slots, Err(Fault::AddressSize));
+        }
+        let mut at = table.root;
+        let start = start_level(table.ipa_bits);
+        for level in start..=3 {
+            let shift = 39 - 9 * u32::from(level);
+            // The first level's tables are one, up to sixteen times as long.
+            let index = if level == start { ipa >> shift } else { (ipa >> shift) & 0x1FF };
+            let slot = at + index * 8;
+            slots.push(slot);
+            let descriptor = self.word(slot).load(Ordering::Acquire);
+            if descriptor & VALID == 0 {
+                return (slots, Err(Fault::Translation(level)));
+            }
+            if level < 3 && descriptor & TABLE_OR_PAGE == TABLE_OR_PAGE {
+                at = descriptor & OUTPUT;
+                if !self.pool.contains(at) {
+                    return (slots, Err(Fault::Malformed(level)));
+                }
+                continue;
+            }
+            let size = 1u64 << shift;
+            let is_page = descriptor & TABLE_OR_PAGE == TABLE_OR_PAGE;
+            let aligned = descriptor & OUTPUT & (size - 1) == 0;
+            let well_formed = level > 0 && is_page == (level == 3) && aligned && descriptor & ACCESS_FLAG != 0;
+            let leaf = Leaf { ipa: ipa & !(size - 1), size, descriptor };
+            return (slots, if well_formed { Ok(leaf) } else { Err(Fault::Malformed(level)) });
+        }
+        unreachable!("level 3 is a leaf or a fault")
+    }
+
+    /// What the tables of `v` say of `ipa`, whatever may be cached.
+    pub fn walk(&self, v: Vmid, ipa: Ipa) -> Result<Leaf, Fault> {
+        let table = self.state().tables[&v];
+        self.walk_slots(table, ipa).1
+    }
+
+    /// What `v` reaches at `ipa`: by the TLB, if that knows; else by a walk, which it will then know.
+    pub fn access(&self, v: Vmid, ipa: Ipa) -> Result<Leaf, Fault> {
+        self.look_up(&mut self.state(), v, ipa)
+    }
+
+    fn look_up(&self, state: &mut State, v: Vmid, ipa: Ipa) -> Result<Leaf, Fault> {
+        let mut hits = LEAF_SIZES.into_iter().filter_map(|size| {
+            let first = ipa.as_u64() & !(size - 1);
+            state.tlb.get(&(v, size, first)).map(|&descriptor| Leaf { ipa: first, size, descriptor })
+        });
+        if let Some(leaf) = hits.next() {
+            if hits.next().is_some() {
+                state.violations.push(format!("TLB conflict at {ipa}"));
+            }
+            return Ok(leaf);
+        }
+        let leaf = self.walk_slots(state.tables[&v], ipa).1?;
+        state.tlb.insert((v, leaf.size, leaf.ipa), leaf.descriptor);
+        Ok(leaf)
+    }
+
+    /// Has the TLB look `ipa` up after every change of a table from now on, as speculation may.
+    pub fn watch(&self, v: Vmid, ipa: Ipa) {
+        self.state().watched.push((v, ipa));
+    }
+
+    fn speculate(&self, state: &mut State) {
+        for i in 0..state.watched.len() {
+            let (v, ipa) = state.watched[i];
+            let _ = self.look_up(state, v, ipa);
+        }
+    }
+
+    /// Everything that the TLB holds for `v`.
+    pub fn cached(&self, v: Vmid) -> Vec<Leaf> {
+        let state = self.state();
+        let entries = state.tlb.iter().filter(|((owner, ..), _)| *owner == v);
+        entries.map(|(&(_, size, ipa), &descriptor)| Leaf { ipa, size, descriptor }).collect()
+    }
+
+    /// How often translations were invalidated.
+    pub fn invalidations(&self) -> u64 {
+        self.state().invalidations
+    }
+
+    /// The lines said about refusals since the last time.
+    pub fn take_refusals(&self) -> Vec<String> {
+        core::mem::take(&mut self.state().refusals)
+    }
+
+    /// The calls that the firmware got since the last time.
+    pub fn take_calls(&self) -> Vec<[u64; 4]> {
+        core::mem::take(&mut self.state().calls)
+    }
+
+    /// Replaces the firmware. It may call back into Corevisor, as another CPU.
+    pub fn on_firmware_call(&self, firmware: impl Fn([u64; 4]) -> [u64; 4] + Send + Sync + 'static) {
+        *self.firmware.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(firmware);
+    }
+
+    /// The log that LOG_READ reads.
+    pub fn log(&self) -> &LogRing {
+        &self.log
+    }
+
+    /// What hardware would have punished since the last time; for use between operations.
+    pub fn take_violations(&self) -> Vec<String> {
+        let mut state = self.state();
+        let mut all = core::mem::take(&mut state.violations);
+        all.extend(state.pending.iter().map(|at| format!("descriptor {at:#x} removed, but never invalidated")));
+        let unpublished = state.unpublished.intersection(&state.live);
+        all.extend(unpublished.map(|table| format!("table {table:#x} changed, but never published")));
+        all
+    }
+
+    /// Panics if there was a violation.
+    pub fn check(&self) {
+        let violations = self.take_violations();
+        assert!(violations.is_empty(), "{violations:#?}");
+    }
+}
+
+impl Drop for SimMachine {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check();
+        }
+    }
+}
+
+impl Machine for SimMachine {
+    type Records = Vec<S2Page>;
+
+    fn cpu(&self) -> usize {
+        CPU.get()
+    }
+
+    fn pt_load(&self, at: Pa) -> u64 {
+        self.word(at.as_u64()).load(Ordering::Relaxed)
+    }
+
+    fn pt_store(&self, at: Pa, descriptor: u64) {
+        let mut state = self.state();
+        let at = at.as_u64();
+        let word = self.word(at);
+        let old = word.load(Ordering::Relaxed);
+        let live = state.live.contains(&page(at));
+        if live && old != descriptor {
+            let line = format!("{old:#x} at {at:#x} replaced by {descriptor:#x} without break-before-make");
+            match (old & VALID != 0, descriptor & VALID != 0) {
+                (true, true) => state.violations.push(line),
+                (true, false) => _ = state.pending.insert(at),
+                (false, true) if state.pending.contains(&at) => state.violations.push(line),
+                (false, _) => {}
+            }
+        }
+        word.store(descriptor, Ordering::Release);
+        state.unpublished.insert(page(at));
+        if live {
+            if let Some(table) = self.links_to(descriptor) {
+                self.make_live(&mut state, table);
+            }
+            self.speculate(&mut state);
+        }
+    }
+
+    fn zero_tables(&self, table: Pa, pages: u64) {
+        let mut state = self.state();
+        let start = table.as_u64();
+        for at in (start..start + pages * PAGE_SIZE).step_by(8) {
+            self.word(at).store(0, Ordering::Relaxed);
+        }
+        for table in (start..start + pages * PAGE_SIZE).step_by(PAGE_SIZE as usize) {
+            state.unpublished.insert(table);
+            if state.live.contains(&table) {
+                state.violations.push(format!("table {table:#x} zeroed while in use"));
+            }
+        }
+    }
+
+    fn publish_tables(&self) {
+        self.state().unpublished.clear();
+    }
+
+    fn invalidate_ipa(&self, v: Vmid, root: Pa, ipa: Ipa) {
+        let mut state = self.state();
+        state.invalidations += 1;
+        state.unpublished.clear();
+        let Some(&table) = state.tables.get(&v) else { return };
+        if table.root != root.as_u64() {
+            state.violations.push(format!("invalidation of {ipa} in {root}, which is not the table of {v}"));
+            return;
+        }
+        for slot in self.walk_slots(table, ipa).0 {
+            state.pending.remove(&slot);
+        }
+        for size in LEAF_SIZES {
+            state.tlb.remove(&(v, size, ipa.as_u64() & !(size - 1)));
+        }
+        self.speculate(&mut state);
+    }
+
+    fn firmware_call(&self, args: [u64; 4]) -> [u64; 4] {
+        self.state().calls.push(args);
+        let firmware = self.firmware.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        firmware(args)
+    }
+
+    fn cpu_entry(&self, index: usize) -> (Pa, u64) {
+        (Pa::new(CPU_ENTRY).unwrap_or_else(|| unreachable!()), CPU_CONTEXT + index as u64)
+    }
+
+    fn log_refusal(&self, line: core::fmt::Arguments<'_>) {
+        self.state().refusals.push(line.to_string());
+    }
+
+    #[cfg(feature = "semihosting")]
+    fn crash(&self, kind: u64) {
+        panic!("crash {kind} provoked");
+    }
+}
+
+impl LogSource for SimMachine {
+    fn read(&self, position: u64, buffer: &mut [u8]) -> (u64, usize) {
+        self.log.read(position, buffer)
+    }
+}
+
+/// Firmware that says yes to everything that returns: PSCI 1.1, CPUs that start.
+fn willing_firmware(args: [u64; 4]) -> [u64; 4] {
+    const PSCI_VERSION: u64 = 0x8400_0000;
+    const CPU_OFF: u64 = 0x8400_0002;
+    const DENIED: u64 = -3i64 as u64;
+    match args[0] {
+        PSCI_VERSION => [0x0001_0001, 0, 0, 0],
+        CPU_OFF => [DENIED, 0, 0, 0],
+        _ => [0; 4],
+    }
+}

@@ -30,6 +30,8 @@ pub struct Platform<'a> {
     pub cpus: ArrayVec<u64, MAX_CPUS>,
     /// The interrupt controller.
     pub gic: Option<Gic>,
+    /// Whether there is PSCI 0.2 or later, by SMC.
+    pub psci: bool,
     /// Whether there is an architected timer.
     pub timer: bool,
     /// The PL011 that the console is, or any.
@@ -70,17 +72,24 @@ impl fmt::Display for Gic {
 /// If something that Corevisor can't do without is missing or malformed, or there is more than it supports.
 pub fn discover<'a>(fdt: Fdt<'a>) -> Result<Platform<'a>, BootError> {
     let mut found = Platform::default();
+    all_devices(fdt, &mut found)?;
     memory(fdt, &mut found)?;
     cpus(fdt, &mut found)?;
-    let console = stdout(fdt);
-    let mut path = ArrayVec::new();
-    path.push(fdt.root());
-    devices(&mut path, &console, &mut found)?;
+    if !found.psci {
+        return Err(BootError::NoPsci);
+    }
     if found.gic.is_none() {
         return Err(BootError::NoGic);
     }
     chosen(fdt, &mut found)?;
     Ok(found)
+}
+
+/// The console alone, whatever else may be wrong with the tree.
+pub fn console(fdt: Fdt<'_>) -> Option<Range> {
+    let mut found = Platform::default();
+    let _ = all_devices(fdt, &mut found); // `discover` will report it
+    found.uart
 }
 
 /// Whether `node` is compatible with one of `names`.
@@ -197,6 +206,12 @@ fn stdout<'a>(fdt: Fdt<'a>) -> Option<FdtNode<'a>> {
     fdt.find_node(aliases.property(path)?.value_as::<&str>().ok()?)
 }
 
+fn all_devices(fdt: Fdt<'_>, found: &mut Platform<'_>) -> Result<(), BootError> {
+    let mut path = ArrayVec::new();
+    path.push(fdt.root());
+    devices(&mut path, &stdout(fdt), found)
+}
+
 /// Walks all nodes below the last of `path`, whose ancestors the others are.
 fn devices(
     path: &mut ArrayVec<FdtNode<'_>, MAX_DEPTH>,
@@ -214,6 +229,8 @@ fn devices(
             found.gic.get_or_insert(Gic::V2);
         } else if is_one_of(node, &["arm,armv8-timer"]) {
             found.timer = true;
+        } else if is_one_of(node, &["arm,psci-0.2", "arm,psci-1.0"]) {
+            found.psci |= node.property("method").is_some_and(|m| m.value_as::<&str>() == Ok("smc"));
         } else if is_one_of(node, &["arm,pl011"]) {
             let is_console = console.as_ref().is_some_and(|c| c.name() == node.name());
             if found.uart.is_none() || is_console {
