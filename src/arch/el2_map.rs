@@ -144,7 +144,7 @@ impl El2Map {
             let index = (at / size) as usize % 512;
             // SAFETY: a table of the pool, which only this map uses; 512 entries.
             let entry = unsafe { &mut (*table)[index] };
-            let fits = level > 0 && at % size == 0 && room >= size;
+            let fits = level > 0 && at.is_multiple_of(size) && room >= size;
             let old = Bits::from_bits_retain(*entry);
             if !old.contains(Bits::VALID) {
                 if fits {

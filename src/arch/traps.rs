@@ -47,7 +47,7 @@ pub fn on_a_stack(fp: u64) -> bool {
         world.stacks.covers(record) && (fp - world.stacks.start) % (GUARD_SIZE + STACK_SIZE) >= GUARD_SIZE
     });
     let in_image = image::boot_stack().covers(record) || image::epitaph_stack().covers(record);
-    fp % 16 == 0 && (in_stacks || in_image)
+    fp.is_multiple_of(16) && (in_stacks || in_image)
 }
 
 /// Spec: TR-1, TR-2, TH-1, TH-2. A synchronous exception from EL1 or EL0.

@@ -15,7 +15,7 @@ impl<M: Machine> PtSection<'_, M> {
     pub fn fill_host(&mut self, range: Range) -> Result<(), Refused> {
         let mut at = range.start;
         while at < range.end {
-            let fits = |size: u64| at % size == 0 && range.end - at >= size;
+            let fits = |size: u64| at.is_multiple_of(size) && range.end - at >= size;
             let pa = Pa::new(at).ok_or(Refused::OutOfReach)?;
             let ipa = crate::addr::Ipa::new(at).ok_or(Refused::OutOfReach)?;
             if at >> self.npt.ipa_bits != 0 {

@@ -127,7 +127,7 @@ fn interrupt_cells(node: &DeviceTreeNode) -> usize {
 
 /// All nodes below `node`: no SMMUs, nor anything that points at one; the timer; PSCI by SMC.
 fn devices(node: &mut DeviceTreeNode, interrupt_cells: usize) {
-    let smmus: Vec<String> = node.children().filter(|n| is_smmu(n)).map(|n| String::from(n.name())).collect();
+    let smmus: Vec<String> = node.children().filter(is_smmu).map(|n| String::from(n.name())).collect();
     for smmu in &smmus {
         node.remove_child(smmu);
     }

@@ -55,7 +55,7 @@ impl Syndrome {
     /// faults, and any fault of a stage-1 walk (Arm ARM D24.2.62).
     pub const fn has_ipa(self) -> bool {
         let status = self.0 & 0x3F;
-        matches!(status >> 2, 0b0000 | 0b0001 | 0b0010) || self.0 & Self::S1PTW != 0
+        matches!(status >> 2, 0b0000..=0b0010) || self.0 & Self::S1PTW != 0
     }
 
     /// Whether the fault is one of translation: nothing is mapped.
