@@ -25,6 +25,8 @@ pub mod platform;
 pub mod refused;
 pub mod stats;
 pub mod trap;
+#[cfg(test)]
+mod world;
 
 /// Most CPUs that are supported (specification: `TOTAL_CPU`, 8; the platform's number comes from the device tree).
 pub const MAX_CPUS: usize = 64;

@@ -50,21 +50,19 @@ impl<M: Machine> PtSection<'_, M> {
     ///
     /// A block over an existing table is refused (D-07), a page under a block too, unless the table is the host's:
     /// its blocks are ours, and are split. A valid entry is replaced only by an invalid one; the caller then has
-    /// [`Self::invalidate`] to do before the page changes hands.
+    /// [`Self::invalidate`] to do before the page changes hands. On error nothing has changed.
     pub fn set_npt(&mut self, ipa: Ipa, level: Level, leaf: Desc) -> Result<(), Refused> {
-        if ipa.as_u64() >> self.npt.ipa_bits != 0 {
-            return Err(Refused::OutOfReach);
+        let old = self.walk_npt(ipa)?;
+        if level == Level::L2 && (old.desc.is_valid() || old.level > level) {
+            return Err(Refused::LevelConflict);
         }
+        self.check_quota((level as u64).saturating_sub(old.level as u64))?;
         let pgd = self.walk_pgd(ipa, Alloc::Yes)?;
         let mut pud = self.walk_pud(pgd, ipa, Alloc::Yes)?;
         if pud.is_valid() && !pud.is_table() {
             pud = self.split_host_block(slot(pgd.pp(), ipa, Level::L1), pud, Level::L1, ipa)?;
         }
         if level == Level::L2 {
-            let old = self.walk_pmd(pud, ipa, Alloc::No)?;
-            if old.is_valid() {
-                return Err(Refused::LevelConflict);
-            }
             self.set_pmd(pud, ipa, leaf);
             return Ok(());
         }

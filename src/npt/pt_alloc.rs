@@ -25,16 +25,21 @@ impl<M: Machine> PtSection<'_, M> {
         self.alloc_page()
     }
 
+    /// Whether `pages` more table pages may be used.
+    pub(super) fn check_quota(&self, pages: u64) -> Result<(), Refused> {
+        let within = |q: super::Quota| pages <= q.limit.saturating_sub(q.used);
+        if !within(self.npt.total) || (self.for_device && !within(self.npt.device)) {
+            return Err(Refused::NoTables(self.npt.vmid));
+        }
+        Ok(())
+    }
+
     /// The page is zeroed before anybody can link it (`spec/layers/12-wdrf.md` §12.4 a).
     fn alloc_page(&mut self) -> Result<Pa, Refused> {
-        let v = self.npt.vmid;
-        let within = |q: super::Quota| q.used < q.limit;
-        if !within(self.npt.total) || (self.for_device && !within(self.npt.device)) {
-            return Err(Refused::NoTables(v));
-        }
+        self.check_quota(1)?;
         let page = {
             let (mut frames, _) = self.frames.lock(&mut self.held);
-            frames.allocate(1).ok_or(Refused::NoTables(v))?
+            frames.allocate(1).ok_or(Refused::NoTables(self.npt.vmid))?
         };
         self.machine.zero_tables(page, 1);
         self.npt.total.used += 1;

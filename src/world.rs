@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Small worlds for the tests: a machine with some RAM, and what can be seen of it from outside.
+
+use crate::abi::stat;
+use crate::addr::{HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Pfn, Range};
+use crate::corevisor::{Config, Corevisor, FIXED_TABLE_PAGES, host_table_pages};
+use crate::lock::Held;
+use crate::machine::sim::{self, Fault, SimMachine};
+use crate::memory::{Count, MemRegions, S2Page};
+use crate::trap::{Firmware, HostCpus};
+use core::fmt;
+use std::vec::Vec;
+
+/// 1 MiB.
+pub const MIB: u64 = 1 << 20;
+/// 1 GiB.
+pub const GIB: u64 = 1 << 30;
+
+/// Corevisor on a simulated machine.
+pub type Core = Corevisor<SimMachine>;
+
+/// What a machine is made of. The carve-out goes to the top of the last RAM range.
+#[derive(Clone)]
+pub struct World {
+    pub ram: Vec<Range>,
+    pub no_map: Vec<Range>,
+    pub withheld: Vec<Range>,
+    /// Corevisor's image.
+    pub image: Option<Range>,
+    pub ipa_bits: u32,
+    pub cpus: Vec<u64>,
+    pub firmware: Firmware,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let firmware = Firmware { psci_version: 0x0001_0001, extended_state: false, smccc_1_1: true };
+        Self {
+            ram: std::vec![range(GIB, GIB)],
+            no_map: Vec::new(),
+            withheld: Vec::new(),
+            image: None,
+            ipa_bits: 40,
+            cpus: std::vec![0, 1, 0x100, 0x1_0000_0000],
+            firmware,
+        }
+    }
+}
+
+/// `size` bytes from `start`.
+pub fn range(start: u64, size: u64) -> Range {
+    Range::new(start, size).unwrap()
+}
+
+pub fn ipa(address: u64) -> Ipa {
+    Ipa::new(address).unwrap()
+}
+
+pub fn pfn(address: u64) -> Pfn {
+    Pfn::new(address / PAGE_SIZE).unwrap()
+}
+
+impl World {
+    pub fn regions(&self) -> MemRegions {
+        let mut regions = MemRegions::default();
+        for &ram in &self.ram {
+            regions.push(ram, true).unwrap();
+        }
+        for &no_map in &self.no_map {
+            regions.push(no_map, false).unwrap();
+        }
+        regions
+    }
+
+    /// Where page tables are.
+    pub fn carve_out(&self) -> Range {
+        let size = (host_table_pages(&self.regions()) + FIXED_TABLE_PAGES) * PAGE_SIZE;
+        let size = size.next_multiple_of(PMD_SIZE);
+        let top = self.ram.last().unwrap().end & !(PMD_SIZE - 1);
+        range(top - size, size)
+    }
+
+    /// What is Corevisor's.
+    pub fn owned(&self) -> Vec<Range> {
+        self.image.into_iter().chain([self.carve_out()]).collect()
+    }
+
+    pub fn config(&self) -> Config {
+        Config {
+            regions: self.regions(),
+            owned: self.owned().into_iter().collect(),
+            withheld: self.withheld.iter().copied().collect(),
+            ipa_bits: self.ipa_bits,
+            cpus: HostCpus::new(self.cpus.iter().copied(), 0, self.firmware),
+        }
+    }
+
+    pub fn boot(&self) -> Core {
+        sim::set_cpu(0);
+        sim::boot(self.config(), self.carve_out()).unwrap()
+    }
+
+    /// RAM that is the host's at boot, in address order: all but `no-map` memory and what is Corevisor's.
+    pub fn host_ram(&self) -> Vec<Range> {
+        let mut left = self.ram.clone();
+        for hole in self.no_map.iter().copied().chain(self.owned()) {
+            left = left.into_iter().flat_map(|r| r.minus(hole)).collect();
+        }
+        left.sort_by_key(|r| r.start);
+        left
+    }
+}
+
+/// A stretch of the host's address space that is mapped, with these attributes, onto itself.
+pub type Stretch = (u64, u64, u64);
+
+/// All that the host's table says, page by page, whatever the size of the blocks. Read by the hardware's walker.
+pub fn host_view(core: &Core) -> Vec<Stretch> {
+    let mut view: Vec<Stretch> = Vec::new();
+    let mut at = 0;
+    while at < 1 << core.ipa_bits() {
+        at = match core.machine().walk(HOSTVISOR, ipa(at)) {
+            Ok(leaf) => {
+                assert_eq!((leaf.ipa, leaf.pa(ipa(at))), (at, at), "the host's map is the identity");
+                match view.last_mut() {
+                    Some((_, end, attributes)) if *end == at && *attributes == leaf.attributes() => *end += leaf.size,
+                    _ => view.push((at, at + leaf.size, leaf.attributes())),
+                }
+                at + leaf.size
+            }
+            Err(Fault::Translation(level)) => at + (1 << (39 - 9 * u32::from(level))),
+            Err(fault) => panic!("{fault:?} at {at:#x}"),
+        };
+    }
+    view
+}
+
+/// Everything that a refused operation must leave alone.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    records: Records,
+    view: Vec<Stretch>,
+    tables: u64,
+}
+
+#[derive(PartialEq, Eq)]
+struct Records(Vec<S2Page>);
+
+impl fmt::Debug for Records {
+    /// Those of pages that are not simply the host's, by index.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let free = |r: &S2Page| r.owner() == Some(HOSTVISOR) && r.count() == Count::Shares(0);
+        f.debug_map().entries(self.0.iter().enumerate().filter(|(_, r)| !free(r)).take(8)).finish()
+    }
+}
+
+pub fn snapshot(core: &Core) -> Snapshot {
+    core.machine().check();
+    let mut nothing = Held::nothing();
+    let records = core.s2page().lock(&mut nothing).0.clone();
+    Snapshot { records: Records(records), view: host_view(core), tables: stat(core, stat::HOST_TABLE_PAGES) }
+}
+
+/// A counter of STATS.
+pub fn stat(core: &Core, counter: u64) -> u64 {
+    core.stat(counter, &mut Held::nothing()).unwrap()
+}
