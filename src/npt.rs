@@ -12,6 +12,8 @@ mod npt_ops;
 mod npt_walk;
 mod pt_alloc;
 mod pt_walk;
+#[cfg(test)]
+mod tests;
 
 pub use desc::{Desc, Level, PAGE_GUEST, PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
 pub use frames::{FramePool, FramesLock};
