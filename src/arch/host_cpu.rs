@@ -206,6 +206,7 @@ fn hcrx(pfr1: u64) -> u64 {
     let isar1 = read_sysreg!("id_aa64isar1_el1");
     let isar2 = read_sysreg!("S3_0_C0_C6_2");
     let mmfr3 = read_sysreg!("S3_0_C0_C7_3");
+    let pfr2 = read_sysreg!("S3_0_C0_C4_2");
     let ls64 = field(isar1, 60);
     let bits = [
         (0, ls64 >= 3),              // EnAS0
@@ -216,6 +217,7 @@ fn hcrx(pfr1: u64) -> u64 {
         (15, field(mmfr3, 4) != 0),  // SCTLR2En
         (17, field(mmfr3, 32) != 0), // D128En
         (22, field(pfr1, 44) != 0),  // GCSEn
+        (23, field(pfr2, 32) != 0),  // EnFPM
     ];
     bits.iter().filter(|(_, there)| *there).fold(0, |hcrx, (bit, _)| hcrx | (1 << bit))
 }
