@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Runs a payload's tests and tells how they went, in the form of Rust's test programs.
+
+use super::cpu::{self, CPUS};
+use super::{call, console, tree};
+use crate::say;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A test: its name, and what it does; it fails by a panic.
+pub type Test = (&'static str, fn());
+
+/// Makes a payload's list of tests of functions' names.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        /// All tests, in the order in which they run.
+        pub const TESTS: &[$crate::rt::harness::Test] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+/// The device tree's address.
+static TREE: AtomicU64 = AtomicU64::new(0);
+/// Whether a CPU other than the first has panicked.
+static BROKEN: AtomicBool = AtomicBool::new(false);
+/// The test that runs, for [`panicked`] and the compiler's sake: `catch` takes a function, no closure.
+static CURRENT: AtomicU64 = AtomicU64::new(0);
+
+unsafe extern "C" {
+    fn catch(f: extern "C" fn()) -> u64;
+    fn throw() -> !;
+}
+
+/// The device tree's address.
+pub fn tree_address() -> u64 {
+    TREE.load(Ordering::Relaxed)
+}
+
+/// Whether a CPU other than the first has panicked.
+pub fn is_broken() -> bool {
+    BROKEN.load(Ordering::Relaxed)
+}
+
+/// From rt/entry.S.
+pub extern "C" fn start(tree: u64) -> ! {
+    TREE.store(tree, Ordering::Relaxed);
+    CPUS[cpu::index()].learn_features();
+    if let Some(uart) = tree::console() {
+        console::use_uart(uart);
+    }
+    let tests = crate::tests::TESTS;
+    say!("\nrunning {} tests", tests.len());
+    let mut failed = 0;
+    for (number, (name, _)) in tests.iter().enumerate() {
+        say!("begin {name}");
+        CURRENT.store(number as u64, Ordering::Relaxed);
+        // SAFETY: a test that does not come back leaves nothing that later ones rely on, but for machine state, which
+        // makes them fail, too.
+        let ok = unsafe { catch(run) } == 0;
+        failed += usize::from(!ok);
+        say!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
+    }
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    let passed = tests.len() - failed;
+    say!("\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out");
+    console::exit((failed != 0).into())
+}
+
+/// The current test, and what must hold after each.
+extern "C" fn run() {
+    let (_, test) = crate::tests::TESTS[CURRENT.load(Ordering::Relaxed) as usize];
+    test();
+    call::still_alive();
+    assert!(!is_broken(), "another CPU has failed");
+}
+
+/// A test has failed; or the harness itself.
+pub fn panicked(info: &PanicInfo<'_>) -> ! {
+    let me = cpu::this();
+    say!("cpu{}: {info}", cpu::index());
+    if me.jump[12].load(Ordering::Relaxed) != 0 {
+        // SAFETY: in `catch`.
+        unsafe { throw() }
+    }
+    if cpu::index() == 0 {
+        console::exit(1);
+    }
+    BROKEN.store(true, Ordering::Relaxed);
+    loop {
+        core::hint::spin_loop();
+    }
+}
