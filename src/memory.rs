@@ -5,6 +5,10 @@ mod mem_manager;
 mod mem_region;
 mod page_index;
 mod page_manager;
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod tests;
 
 pub use mem_region::{MAX_REGIONS, MemRegion, MemRegions};
 pub use page_manager::{Count, HOST_GFN_OFFSET, Owner, S2Page, S2PageSection};
