@@ -235,7 +235,8 @@ impl<M: Machine> Corevisor<M> {
         // From here on another CPU may start us again; the firmware tells it if that is too early.
         me.change(CpuState::On, CpuState::Off);
         let result = self.ask_firmware(&[u32::from(FunctionId::CpuOff).into(), 0, 0, 0]);
-        me.change(CpuState::Off, CpuState::On);
+        // Refused. We run, whatever a CPU_ON that found us off, and is with the firmware now, has made of the state.
+        me.state.store(CpuState::On as u8, Ordering::Release);
         result
     }
 
