@@ -10,6 +10,8 @@ mod psci;
 mod smccc;
 mod syndrome;
 mod sysreg;
+#[cfg(test)]
+mod tests;
 mod trap_dispatcher;
 
 pub use fault_handler::{HostAbort, Verdict};
