@@ -174,9 +174,7 @@ fn fill_records(regions: &MemRegions, owned: &[Range], records: &mut [S2Page]) -
         let Some(first) = region.index else { continue };
         let (first, count) = (first as usize, (region.range.size() / PAGE_SIZE) as usize);
         let slots = records.get_mut(first..first + count).ok_or(Refused::OutOfReach)?;
-        for (slot, address) in slots.iter_mut().zip(pages(region.range)) {
-            *slot = S2Page::host(page(address)?);
-        }
+        S2Page::fill_host(slots, page(region.range.start)?);
     }
     for address in owned.iter().flat_map(|&range| pages(range)) {
         let pfn = page(address)?;

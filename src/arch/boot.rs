@@ -107,7 +107,7 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
     keep_map(&platform, &carve_out)?;
     set_up_cpus(&carve_out, platform.cpus.len());
     percpu::become_cpu(boot_cpu);
-    info!("host: entering at {:#x}, device tree at {host_tree:#x}", host.range.start);
+    info!("host: entering at {:#x}, device tree at {host_tree:#x}, {} us after reset", host.range.start, uptime_us());
     enter_host_at(world, boot_cpu, host.range.start, host_tree)
 }
 
@@ -309,6 +309,12 @@ fn firmware() -> Firmware {
             && supported(ask(SMCCC_VERSION))
             && firmware_call([SMCCC_VERSION, 0, 0, 0])[0] as i32 >= 0x1_0001,
     }
+}
+
+/// Microseconds that the system counter tells, which starts with the machine on most.
+fn uptime_us() -> u64 {
+    let (ticks, frequency) = (crate::read_sysreg!("cntpct_el0"), crate::read_sysreg!("cntfrq_el0").max(1));
+    (u128::from(ticks) * 1_000_000 / u128::from(frequency)) as u64
 }
 
 fn report_platform(platform: &Platform<'_>) {

@@ -51,6 +51,14 @@ impl S2Page {
         Self::new(HOSTVISOR, Count::Shares(0), Some(pfn.as_u64() + HOST_GFN_OFFSET))
     }
 
+    /// Makes `records` those of the host's pages from `first` on.
+    pub fn fill_host(records: &mut [Self], first: Pfn) {
+        // The gfn is in the lowest bits, so the next page's record is the next number.
+        for (next, record) in (Self::host(first).0..).zip(records) {
+            *record = Self(next);
+        }
+    }
+
     /// Who owns the page.
     pub const fn owner(self) -> Owner {
         Vmid::new(self.0 >> 56)

@@ -2,6 +2,7 @@
 //! Reading the device tree.
 
 use super::BootError;
+use super::host_tree::SMMUS;
 use crate::MAX_CPUS;
 use crate::addr::{PAGE_SIZE, Range};
 use crate::memory::MAX_REGIONS;
@@ -95,6 +96,28 @@ pub fn console(fdt: Fdt<'_>) -> Option<Range> {
 /// Whether `node` is compatible with one of `names`.
 fn is_one_of(node: FdtNode<'_>, names: &[&str]) -> bool {
     node.compatible().is_some_and(|mut all| all.any(|name| names.contains(&name)))
+}
+
+/// The devices that Corevisor looks for.
+enum Device {
+    Gic(Gic),
+    Timer,
+    Psci,
+    Uart,
+    Smmu,
+}
+
+/// What kind of device `node` is, if one of ours: by the first name of its `compatible` that is known.
+fn device(node: FdtNode<'_>) -> Option<Device> {
+    node.compatible()?.find_map(|name| match name {
+        "arm,gic-v3" => Some(Device::Gic(Gic::V3)),
+        "arm,gic-400" | "arm,cortex-a15-gic" | "arm,cortex-a7-gic" => Some(Device::Gic(Gic::V2)),
+        "arm,armv8-timer" => Some(Device::Timer),
+        "arm,psci-0.2" | "arm,psci-1.0" => Some(Device::Psci),
+        "arm,pl011" => Some(Device::Uart),
+        name if SMMUS.contains(&name) => Some(Device::Smmu),
+        _ => None,
+    })
 }
 
 /// Whether the node describes something that is there to be used.
@@ -220,26 +243,28 @@ fn devices(
 ) -> Result<(), BootError> {
     let Some(&parent) = path.last() else { return Ok(()) };
     for node in parent.children() {
-        if !is_enabled(node) {
-            continue;
-        }
-        if is_one_of(node, &["arm,gic-v3"]) {
-            found.gic = Some(Gic::V3);
-        } else if is_one_of(node, &["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic"]) {
-            found.gic.get_or_insert(Gic::V2);
-        } else if is_one_of(node, &["arm,armv8-timer"]) {
-            found.timer = true;
-        } else if is_one_of(node, &["arm,psci-0.2", "arm,psci-1.0"]) {
-            found.psci |= node.property("method").is_some_and(|m| m.value_as::<&str>() == Ok("smc"));
-        } else if is_one_of(node, &["arm,pl011"]) {
-            let is_console = console.as_ref().is_some_and(|c| c.name() == node.name());
-            if found.uart.is_none() || is_console {
-                found.uart = first_window(path, node);
+        match device(node) {
+            Some(_) if !is_enabled(node) => {}
+            Some(Device::Gic(Gic::V3)) => found.gic = Some(Gic::V3),
+            Some(Device::Gic(Gic::V2)) => {
+                found.gic.get_or_insert(Gic::V2);
             }
-        } else if super::host_tree::is_smmu(&node) {
-            let window = first_window(path, node).ok_or(BootError::Property("an SMMU's reg"))?;
-            let window = window.align_out(PAGE_SIZE);
-            found.smmus.try_push(window).map_err(|_| BootError::TooManyRegions)?;
+            Some(Device::Timer) => found.timer = true,
+            Some(Device::Psci) => {
+                found.psci |= node.property("method").is_some_and(|m| m.value_as::<&str>() == Ok("smc"));
+            }
+            Some(Device::Uart) => {
+                let is_console = console.as_ref().is_some_and(|c| c.name() == node.name());
+                if found.uart.is_none() || is_console {
+                    found.uart = first_window(path, node);
+                }
+            }
+            Some(Device::Smmu) => {
+                let window = first_window(path, node).ok_or(BootError::Property("an SMMU's reg"))?;
+                let window = window.align_out(PAGE_SIZE);
+                found.smmus.try_push(window).map_err(|_| BootError::TooManyRegions)?;
+            }
+            None => {}
         }
         if path.try_push(node).is_ok() {
             devices(path, console, found)?;

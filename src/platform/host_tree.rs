@@ -26,10 +26,8 @@ pub struct HostView<'a> {
     pub ramdisk: Option<Range>,
 }
 
-/// Whether `node` is an SMMU that Corevisor keeps to itself.
-pub fn is_smmu(node: &impl Node) -> bool {
-    compatible_with(node, &["arm,smmu-v3", "arm,smmu-v2", "arm,mmu-500", "arm,mmu-401"])
-}
+/// What an SMMU that Corevisor keeps to itself is compatible with.
+pub const SMMUS: [&str; 4] = ["arm,smmu-v3", "arm,smmu-v2", "arm,mmu-500", "arm,mmu-401"];
 
 fn compatible_with(node: &impl Node, names: &[&str]) -> bool {
     let Some(property) = node.property("compatible") else { return false };
@@ -127,7 +125,8 @@ fn interrupt_cells(node: &DeviceTreeNode) -> usize {
 
 /// All nodes below `node`: no SMMUs, nor anything that points at one; the timer; PSCI by SMC.
 fn devices(node: &mut DeviceTreeNode, interrupt_cells: usize) {
-    let smmus: Vec<String> = node.children().filter(is_smmu).map(|n| String::from(n.name())).collect();
+    let smmus: Vec<String> =
+        node.children().filter(|n| compatible_with(n, &SMMUS)).map(|n| String::from(n.name())).collect();
     for smmu in &smmus {
         node.remove_child(smmu);
     }
