@@ -9,8 +9,6 @@ use core::sync::atomic::Ordering;
 pub const IL: u64 = 1 << 25;
 /// ESR_ELx.ISS.WnR of a data abort.
 pub const WNR: u64 = 1 << 6;
-/// ESR_ELx.ISS.CM of a data abort.
-pub const CM: u64 = 1 << 8;
 /// Fault status: synchronous external abort.
 pub const EXTERNAL: u64 = 0x10;
 
@@ -38,6 +36,7 @@ pub enum Vector {
     El1t,
     El1h,
     El0,
+    El0A32,
     Other(u64),
 }
 
@@ -49,6 +48,7 @@ impl Fault {
             0 => Vector::El1t,
             4 => Vector::El1h,
             8 => Vector::El0,
+            12 => Vector::El0A32,
             n => Vector::Other(n),
         };
         Self {
@@ -108,14 +108,13 @@ probes!(
     ReadPost = probe_read_post,
     ReadExclusive = probe_read_exclusive,
     ReadAcquire = probe_read_acquire,
-    ReadUnprivileged = probe_read_unprivileged,
     ReadEl1t = probe_read_el1t,
     Write = probe_write,
     Write8 = probe_write8,
+    Write32 = probe_write32,
     WritePair = probe_write_pair,
     WritePost = probe_write_post,
     WriteRelease = probe_write_release,
-    Clean = probe_clean,
     Zero = probe_zero,
     Branch = probe_branch,
     UnmappedRead = probe_unmapped_read,
@@ -125,6 +124,8 @@ probes!(
 
 unsafe extern "C" {
     fn run_el0(entry: u64, x0: u64, x1: u64);
+    fn run_el0_aarch32(entry: u64, r0: u64, r1: u64, thumb: u64);
+    fn probe_read_unprivileged(address: u64, value: u64) -> Raw;
     fn el0_read();
     fn el0_write();
     fn el0_branch();
@@ -136,9 +137,8 @@ impl Access {
     /// ESR_ELx.ISS bits besides the fault status that the access's aborts have.
     fn iss(self) -> u64 {
         match self {
-            Self::Write | Self::Write8 | Self::WritePair | Self::WritePost => WNR,
+            Self::Write | Self::Write8 | Self::Write32 | Self::WritePair | Self::WritePost => WNR,
             Self::WriteRelease | Self::Zero | Self::UnmappedWrite => WNR,
-            Self::Clean => WNR | CM,
             _ => 0,
         }
     }
@@ -203,6 +203,13 @@ pub fn run_at_el0(code: u64, x0: u64, x1: u64) -> Outcome {
     if fault.esr == SVC_0 && fault.vector == Vector::El0 { Ok(fault.x0) } else { Err(fault) }
 }
 
+/// Runs `code` at EL0 in AArch32 state, with the MMU off, until its first exception; `thumb` is that bit of its SPSR.
+pub fn run_aarch32(code: u64, thumb: u64, r0: u64, r1: u64) -> Fault {
+    // SAFETY: as above.
+    unsafe { run_el0_aarch32(code, r0, r1, thumb) };
+    Fault::last(cpu::this())
+}
+
 /// Reads 8 bytes at EL0. `address` is a virtual one.
 pub fn read_el0(address: u64) -> Outcome {
     run_at_el0(el0_read as *const () as u64, address, 0)
@@ -227,17 +234,35 @@ fn check_state(fault: &Fault) {
 
 /// Checks that `access` at EL1 at the virtual address `address` is refused with a synchronous external abort.
 pub fn assert_refused(kind: Access, address: u64) {
-    let result = access(kind, address, 0xBAD0_BAD0_BAD0_BAD0);
-    let Err(fault) = result else { panic!("{kind:?} at {address:#x}: {result:x?}") };
-    let class = if kind.is_fetch() { 0x21 } else { 0x25 };
-    assert_eq!(fault.esr, (class << 26) | IL | kind.iss() | EXTERNAL, "{kind:?} at {address:#x}: {fault:x?}");
-    assert_eq!(fault.far, address, "{kind:?}: {fault:x?}");
-    let pc = if kind.is_fetch() { address } else { fault.expected_pc };
-    assert_eq!(fault.elr, pc, "{kind:?} at {address:#x}: {fault:x?}");
+    assert_refused_at(kind, address, address);
+}
+
+/// The same for an access that begins at `address` and fails at `far`.
+pub fn assert_refused_at(kind: Access, address: u64, far: u64) {
     let vector = if kind == Access::ReadEl1t { Vector::El1t } else { Vector::El1h };
-    assert_eq!(fault.vector, vector, "{kind:?} at {address:#x}: {fault:x?}");
-    check_state(&fault);
-    assert_eq!(fault.x0, address, "x0 after {kind:?}: no write-back, no load");
+    let class = if kind.is_fetch() { 0x21 } else { 0x25 };
+    let result = access(kind, address, 0xBAD0_BAD0_BAD0_BAD0);
+    check_refused(&result, vector, (class << 26) | kind.iss(), far);
+    if let Err(fault) = result {
+        let pc = if kind.is_fetch() { address } else { fault.expected_pc };
+        assert_eq!(fault.elr, pc, "{kind:?} at {address:#x}: {fault:x?}");
+        assert_eq!(fault.x0, address, "x0 after {kind:?}: no write-back, no load");
+    }
+}
+
+/// The same for an LDTR at EL1, an access with EL0's rights, to what EL0 has at the physical address `address`.
+pub fn assert_refused_unprivileged(address: u64) {
+    // SAFETY: a load, and a fault is caught.
+    let result = outcome(&unsafe { probe_read_unprivileged(EL0 + address, 0) });
+    check_refused(&result, Vector::El1h, 0x25 << 26, EL0 + address);
+}
+
+fn check_refused(result: &Outcome, vector: Vector, esr: u64, far: u64) {
+    let Err(fault) = result else { panic!("an access to {far:#x}: {result:x?}") };
+    assert_eq!(fault.esr, esr | IL | EXTERNAL, "{fault:x?}");
+    assert_eq!(fault.far, far, "{fault:x?}");
+    assert_eq!(fault.vector, vector, "{fault:x?}");
+    check_state(fault);
 }
 
 /// Checks that reading, writing and executing the physical address `address` at EL0 are refused likewise.
@@ -247,13 +272,10 @@ pub fn assert_refused_el0(address: u64) {
     let write = (write_el0(address, 0xBAD0_BAD0_BAD0_BAD0), el0_write as *const () as u64, (0x24 << 26) | WNR);
     let branch = (branch_el0(address), address - EL0, 0x20 << 26);
     for (result, pc, esr) in [read, write, branch] {
-        let Err(fault) = result else { panic!("EL0 at {address:#x}: {result:x?}") };
-        assert_eq!(fault.esr, esr | IL | EXTERNAL, "{fault:x?}");
-        assert_eq!(fault.far, address, "{fault:x?}");
-        assert_eq!(fault.elr, EL0 + pc, "{fault:x?}");
-        assert_eq!(fault.vector, Vector::El0, "{fault:x?}");
-        check_state(&fault);
-        assert_eq!(fault.x0, address);
+        check_refused(&result, Vector::El0, esr, address);
+        if let Err(fault) = result {
+            assert_eq!((fault.elr, fault.x0), (EL0 + pc, address), "{fault:x?}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::WINDOW;
 use core::arch::asm;
+use core::ops::Range;
 
 /// Reads a system register.
 macro_rules! read {
@@ -65,6 +66,27 @@ pub fn physical_address_bits() -> u32 {
 pub fn forget_translations() {
     // SAFETY: translations come back from the tables.
     unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Makes what was written to the 64 bytes from `address` on executable.
+pub fn publish_code(address: u64) {
+    for word in (address..address + 64).step_by(16) {
+        // SAFETY: cache maintenance.
+        unsafe {
+            asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", in(reg) word, options(nostack, preserves_flags));
+        }
+    }
+    // SAFETY: as above.
+    unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+}
+
+/// The payload's memory.
+pub fn image() -> Range<u64> {
+    unsafe extern "C" {
+        static image_start: u8;
+        static image_end: u8;
+    }
+    (&raw const image_start) as u64..(&raw const image_end) as u64
 }
 
 unsafe extern "C" {

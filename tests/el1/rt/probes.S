@@ -48,10 +48,10 @@ probe_\name:
     probe   read_acquire, ldar x0, [x0]
     probe   write, str x1, [x0]
     probe   write8, strb w1, [x0]
+    probe   write32, str w1, [x0]
     probe   write_pair, stp x1, x1, [x0]
     probe   write_post, str x1, [x0], #8
     probe   write_release, stlr x1, [x0]
-    probe   clean, dc civac, x0
     probe   zero, dc zva, x0
     probe   branch, ret x0              // not br: that would set PSTATE.BTYPE on some CPUs
     probe   read_unprivileged, ldtr x0, [x0]
@@ -162,6 +162,44 @@ run_el0:
     mov     x1, x2
     eret
 9:  ldp     x29, x30, [sp, #80]
+    ldp     x27, x28, [sp, #64]
+    ldp     x25, x26, [sp, #48]
+    ldp     x23, x24, [sp, #32]
+    ldp     x21, x22, [sp, #16]
+    ldp     x19, x20, [sp], #96
+    ret
+
+// fn run_el0_aarch32(entry, r0, r1, thumb): the same in AArch32 state, with the MMU off: only addresses below 4 GiB
+// can be named. AArch32 code has no way to change x19.
+    .global run_el0_aarch32
+run_el0_aarch32:
+    stp     x19, x20, [sp, #-96]!
+    stp     x21, x22, [sp, #16]
+    stp     x23, x24, [sp, #32]
+    stp     x25, x26, [sp, #48]
+    stp     x27, x28, [sp, #64]
+    stp     x29, x30, [sp, #80]
+    mrs     x9, tpidr_el1
+    adr     x10, 9f
+    str     x10, [x9, #{fixup}]
+    str     x0, [x9, #{expected_pc}]
+    msr     elr_el1, x0
+    mov     x10, #0x1d0                 // User mode, all masked
+    movk    x10, #0x5000, lsl #16       // and some flags
+    orr     x10, x10, x3
+    msr     spsr_el1, x10
+    str     x10, [x9, #{before}]
+    mrs     x19, sctlr_el1
+    bic     x10, x19, #1
+    dsb     sy
+    msr     sctlr_el1, x10
+    isb
+    mov     x0, x1
+    mov     x1, x2
+    eret
+9:  msr     sctlr_el1, x19
+    isb
+    ldp     x29, x30, [sp, #80]
     ldp     x27, x28, [sp, #64]
     ldp     x25, x26, [sp, #48]
     ldp     x23, x24, [sp, #32]

@@ -2,10 +2,12 @@
 //! The device tree that Corevisor has given its host.
 
 use super::harness::tree_address;
+use arrayvec::ArrayVec;
 use core::ops::Range;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::standard::NodeStandard;
 use dtoolkit::{Node, Property};
+use spin::Once;
 
 /// The tree.
 pub fn fdt() -> Fdt<'static> {
@@ -27,6 +29,12 @@ pub fn node(path: &str) -> Option<FdtNode<'static>> {
     fdt().find_node(path)
 }
 
+/// The value of a property that must be there.
+pub fn value(node: FdtNode<'static>, name: &str) -> &'static [u8] {
+    let found = node.properties().find(|property| property.name() == name);
+    found.unwrap_or_else(|| panic!("{name} of {}", node.name())).value_as().expect("bytes")
+}
+
 /// The ranges of `node`'s `reg`.
 pub fn ranges(node: FdtNode<'static>) -> impl Iterator<Item = Range<u64>> {
     node.reg().expect("reg is well-formed").into_iter().flatten().map(|reg| {
@@ -36,15 +44,24 @@ pub fn ranges(node: FdtNode<'static>) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
+/// A few ranges.
+type Ranges = ArrayVec<Range<u64>, 8>;
+
 /// RAM.
 pub fn ram() -> impl Iterator<Item = Range<u64>> {
-    root().children().filter(|n| n.name_without_address() == "memory").flat_map(ranges)
+    static RAM: Once<Ranges> = Once::new();
+    let find = || root().children().filter(|n| n.name_without_address() == "memory").flat_map(ranges).collect();
+    RAM.call_once(find).iter().cloned()
 }
 
 /// What is reserved for Corevisor.
 pub fn corevisor() -> impl Iterator<Item = Range<u64>> {
-    let reserved = node("/reserved-memory").expect("/reserved-memory");
-    reserved.children().filter(|n| n.name_without_address() == "corevisor").flat_map(ranges)
+    static COREVISOR: Once<Ranges> = Once::new();
+    let find = || {
+        let reserved = node("/reserved-memory").expect("/reserved-memory");
+        reserved.children().filter(|n| n.name_without_address() == "corevisor").flat_map(ranges).collect()
+    };
+    COREVISOR.call_once(find).iter().cloned()
 }
 
 /// Whether `address` is one of Corevisor's.
