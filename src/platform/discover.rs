@@ -156,8 +156,12 @@ fn memory(fdt: Fdt<'_>, found: &mut Platform<'_>) -> Result<(), BootError> {
             found.page_0 |= range.start < PAGE_SIZE;
             let start = range.start.next_multiple_of(PAGE_SIZE).max(PAGE_SIZE);
             let end = range.end & !(PAGE_SIZE - 1);
+            let range = Range { start, end };
+            if found.ram.iter().any(|other| start < end && other.overlaps(range)) {
+                return Err(BootError::Property("/memory")); // one page, two records
+            }
             if start < end {
-                push(&mut found.ram, Range { start, end })?;
+                push(&mut found.ram, range)?;
             }
         }
     }
