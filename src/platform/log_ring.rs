@@ -27,7 +27,8 @@ impl LogRing {
     pub fn write(&self, text: &[u8]) {
         for &byte in text {
             let end = self.end.load(Ordering::Relaxed);
-            self.bytes[end as usize % SIZE].store(byte, Ordering::Relaxed);
+            // Released, so that a reader who sees this byte sees that `end` has come past the one before.
+            self.bytes[end as usize % SIZE].store(byte, Ordering::Release);
             self.end.store(end + 1, Ordering::Release);
         }
     }
@@ -71,6 +72,31 @@ mod tests {
         assert_eq!(&buffer, b"world");
         assert_eq!(ring.read(12, &mut buffer), (12, 0));
         assert_eq!(ring.read(u64::MAX, &mut buffer), (12, 0));
+    }
+
+    #[test]
+    fn a_reader_gets_whole_text_while_the_writer_goes_round() {
+        let ring = LogRing::new();
+        let value = |position: u64| (position % 251) as u8;
+        let rounds = 20 * SIZE as u64;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for piece in 0..rounds / 16 {
+                    ring.write(&core::array::from_fn::<u8, 16, _>(|i| value(piece * 16 + i as u64)));
+                }
+            });
+            let (mut position, mut skips) = (0, 0);
+            let mut buffer = [0; 100];
+            while position < rounds {
+                let (first, length) = ring.read(position, &mut buffer);
+                assert!(first >= position && first + length as u64 <= rounds);
+                skips += u64::from(first > position);
+                for (i, &byte) in buffer[..length].iter().enumerate() {
+                    assert_eq!(byte, value(first + i as u64), "at {first} + {i}, after {skips} skips");
+                }
+                position = first + length as u64;
+            }
+        });
     }
 
     #[test]
