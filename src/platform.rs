@@ -7,6 +7,8 @@ pub mod host_image;
 pub mod host_tree;
 pub mod layout;
 pub mod log_ring;
+#[cfg(test)]
+mod tests;
 
 use crate::addr::Range;
 use crate::refused::Refused;
