@@ -461,3 +461,158 @@ fn willing_firmware(args: [u64; 4]) -> [u64; 4] {
         _ => [0; 4],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POOL: Range = Range { start: 0x4000_0000, end: 0x4001_0000 };
+    const BITS: u32 = 32;
+    /// Attributes of a leaf that the walker accepts.
+    const PAGE: u64 = ACCESS_FLAG | TABLE_OR_PAGE;
+    const BLOCK: u64 = ACCESS_FLAG | VALID;
+
+    fn at(table: u64, index: u64) -> Pa {
+        Pa::new(POOL.start + table * PAGE_SIZE + index * 8).unwrap()
+    }
+
+    fn ipa(address: u64) -> Ipa {
+        Ipa::new(address).unwrap()
+    }
+
+    /// A machine with the root in the pool's first page, in use, and the second page zeroed.
+    fn machine() -> SimMachine {
+        let machine = SimMachine::new(POOL);
+        machine.zero_tables(at(0, 0), 2);
+        machine.publish_tables();
+        machine.enter(HOSTVISOR, at(0, 0), BITS);
+        machine
+    }
+
+    /// The one violation since the last time, if there is one.
+    fn violation(machine: &SimMachine) -> String {
+        let mut all = machine.take_violations();
+        assert!(all.len() <= 1, "{all:?}");
+        all.pop().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_valid_descriptor_needs_a_break_before_another() {
+        let machine = machine();
+        let store = |descriptor| {
+            machine.pt_store(at(0, 1), descriptor);
+            machine.publish_tables();
+        };
+        store(0x4000_0000 | BLOCK);
+        store(0x4000_0000 | BLOCK);
+        assert_eq!(violation(&machine), "", "no change");
+        store(0x8000_0000 | BLOCK);
+        assert!(violation(&machine).contains("without break-before-make"));
+        store(0);
+        assert!(violation(&machine).contains("never invalidated"));
+        store(0x4000_0000 | BLOCK);
+        assert!(machine.take_violations()[0].contains("without break-before-make"));
+        store(0);
+        machine.invalidate_ipa(HOSTVISOR, at(0, 0), ipa(0x4000_0000));
+        store(0xC000_0000 | BLOCK);
+        assert_eq!(violation(&machine), "");
+    }
+
+    #[test]
+    fn the_tlb_remembers_what_is_not_invalidated() {
+        let machine = machine();
+        machine.pt_store(at(0, 1), 0x4000_0000 | BLOCK);
+        machine.publish_tables();
+        let inside = ipa(0x4123_4567);
+        assert_eq!(machine.access(HOSTVISOR, inside).unwrap().pa(inside), 0x4123_4567);
+        machine.pt_store(at(0, 1), 0);
+        assert_eq!(machine.access(HOSTVISOR, inside).unwrap().size, 1 << 30, "stale");
+        assert_eq!(machine.walk(HOSTVISOR, inside), Err(Fault::Translation(1)));
+        machine.invalidate_ipa(HOSTVISOR, at(0, 0), ipa(0x8000_0000));
+        assert!(machine.access(HOSTVISOR, inside).is_ok(), "another address");
+        assert!(violation(&machine).contains("never invalidated"));
+        machine.invalidate_ipa(HOSTVISOR, at(1, 0), inside);
+        assert!(machine.take_violations()[0].contains("not the table of host"));
+        machine.invalidate_ipa(HOSTVISOR, at(0, 0), ipa(0x4000_0000));
+        assert_eq!(machine.access(HOSTVISOR, inside), Err(Fault::Translation(1)));
+        assert_eq!(machine.invalidations(), 3);
+    }
+
+    #[test]
+    fn a_watched_address_is_cached_as_soon_as_it_can_be() {
+        let machine = machine();
+        machine.watch(HOSTVISOR, ipa(0x4000_0000));
+        machine.pt_store(at(0, 1), 0x4000_0000 | BLOCK);
+        machine.publish_tables();
+        assert_eq!(machine.cached(HOSTVISOR).len(), 1);
+        // Invalidated before the break, it is cached again.
+        machine.invalidate_ipa(HOSTVISOR, at(0, 0), ipa(0x4000_0000));
+        machine.pt_store(at(0, 1), 0);
+        assert_eq!(machine.cached(HOSTVISOR).len(), 1);
+        machine.invalidate_ipa(HOSTVISOR, at(0, 0), ipa(0x4000_0000));
+        assert_eq!(machine.cached(HOSTVISOR), []);
+    }
+
+    #[test]
+    fn a_table_is_linked_whole_published_and_once() {
+        let link = |table: u64| at(table, 0).as_u64() | TABLE_OR_PAGE;
+        let machine = machine();
+        machine.pt_store(at(0, 0), link(2));
+        machine.publish_tables();
+        assert!(violation(&machine).contains("linked with nothing written at 0x40002000"));
+        machine.zero_tables(at(3, 0), 1);
+        machine.pt_store(at(0, 1), link(3));
+        assert!(machine.take_violations()[0].contains("linked before it was published"));
+        machine.publish_tables();
+        machine.pt_store(at(0, 2), link(3));
+        machine.publish_tables();
+        assert!(violation(&machine).contains("two parents"));
+        machine.pt_store(at(0, 3), link(1));
+        assert!(violation(&machine).contains("changed, but never published"));
+        machine.publish_tables();
+        machine.zero_tables(at(1, 0), 1);
+        assert!(machine.take_violations()[0].contains("zeroed while in use"));
+        machine.publish_tables();
+    }
+
+    #[test]
+    fn the_walker_rejects_what_hardware_rejects() {
+        let malformed = [
+            0x4000_0000 | BLOCK & !ACCESS_FLAG,
+            0x4020_0000 | BLOCK,           // a block that is not aligned
+            0x1_0000_0000 | TABLE_OR_PAGE, // a table in memory that is none of ours
+        ];
+        for descriptor in malformed {
+            let machine = machine();
+            machine.pt_store(at(0, 1), descriptor);
+            machine.publish_tables();
+            assert_eq!(machine.access(HOSTVISOR, ipa(0x4000_0000)), Err(Fault::Malformed(1)), "{descriptor:#x}");
+            assert_eq!(machine.access(HOSTVISOR, ipa(1 << BITS)), Err(Fault::AddressSize));
+        }
+        let machine = machine();
+        machine.zero_tables(at(2, 0), 1);
+        machine.pt_store(at(2, 0), 0x4000_0000 | BLOCK); // no block at level 3
+        machine.pt_store(at(2, 1), 0x100_4000_1000 | PAGE);
+        machine.pt_store(at(1, 0), at(2, 0).as_u64() | TABLE_OR_PAGE);
+        machine.publish_tables();
+        machine.pt_store(at(0, 1), at(1, 0).as_u64() | TABLE_OR_PAGE);
+        machine.publish_tables();
+        assert_eq!(machine.access(HOSTVISOR, ipa(0x4000_0000)), Err(Fault::Malformed(3)));
+        assert_eq!(machine.access(HOSTVISOR, ipa(0x4000_1fff)).unwrap().pa(ipa(0x4000_1fff)), 0x100_4000_1fff);
+        assert_eq!(machine.access(HOSTVISOR, ipa(0x4000_2000)), Err(Fault::Translation(3)));
+    }
+
+    #[test]
+    #[should_panic(expected = "no descriptor at 0x3ffffff8")]
+    fn descriptors_outside_the_pool_are_not_stored() {
+        machine().pt_store(Pa::new(POOL.start - 8).unwrap(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "without break-before-make")]
+    fn a_violation_fails_the_test_that_drops_the_machine() {
+        let machine = machine();
+        machine.pt_store(at(0, 1), 0x4000_0000 | BLOCK);
+        machine.pt_store(at(0, 1), 0x8000_0000 | BLOCK);
+    }
+}

@@ -44,7 +44,7 @@ fn add_cpus(root: &mut DeviceTreeNode, count: u32) {
     let cpus = child(root, "cpus");
     set_cells(cpus, 1, 0);
     for i in 0..count {
-        let mpidr = (i / 8) << 8 | i % 8;
+        let mpidr = ((i / 8) << 8) | (i % 8);
         let cpu = child(cpus, &format!("cpu@{mpidr:x}"));
         set(cpu, "device_type", "cpu");
         set(cpu, "reg", mpidr);
