@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Runs the scripts of vector files on the model.
+
+use model::replay::{Model, Tally};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let files: Vec<String> = std::env::args().skip(1).collect();
+    if files.is_empty() {
+        eprintln!("usage: replay FILE...");
+        return ExitCode::from(2);
+    }
+    let mut total = Tally::default();
+    for file in &files {
+        let tally = std::fs::read_to_string(file).map_err(|e| e.to_string()).and_then(|text| Tally::of::<Model>(&text));
+        match tally {
+            Ok(tally) => {
+                println!("{file}: model: {tally}");
+                tally.failures.iter().for_each(|failure| println!("  {failure}"));
+                let mut names = BTreeMap::<&str, usize>::new();
+                tally.not_modelled.iter().for_each(|name| *names.entry(name).or_default() += 1);
+                names.iter().for_each(|(name, count)| println!("  not modelled: {name} ({count} scripts)"));
+                total.extend(tally);
+            }
+            Err(error) => {
+                eprintln!("{file}: {error}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    println!("total: model: {total}");
+    if total.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

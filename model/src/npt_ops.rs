@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer: NPTOps.
+
+use crate::constants::{HOSTVISOR, PAGE_GUEST, PAGE_SIZE, is_addr, is_pfn, is_vmid};
+use crate::page_table::Mapped;
+use crate::rdata::{RData, lock_id};
+use crate::{Spec, rely};
+
+/// Spec: NO-1 (high).
+pub fn get_level_s2pt(d: &mut RData, vmid: u32, addr: u64) -> Spec<u32> {
+    rely(is_vmid(vmid) && is_addr(addr))?;
+    if d.halt {
+        return Some(0);
+    }
+    d.enter(lock_id::pt(vmid))?;
+    let level = d.npt(vmid).level(addr / PAGE_SIZE);
+    d.leave(lock_id::pt(vmid))?;
+    Some(level)
+}
+
+/// Spec: NO-2 (high).
+pub fn walk_s2pt(d: &mut RData, vmid: u32, addr: u64) -> Spec<u64> {
+    rely(is_vmid(vmid) && is_addr(addr))?;
+    if d.halt {
+        return Some(0);
+    }
+    d.enter(lock_id::pt(vmid))?;
+    let pte = d.npt(vmid).get(addr / PAGE_SIZE).pte;
+    d.leave(lock_id::pt(vmid))?;
+    Some(pte)
+}
+
+/// Spec: NO-3 (high).
+pub fn map_s2pt(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) -> Spec {
+    rely(is_vmid(vmid) && is_addr(addr))?;
+    if d.halt {
+        return Some(());
+    }
+    rely((level == 2 || level == 3) && pte != 0)?;
+    map_locked(d, vmid, addr, level, pte)
+}
+
+/// One mapping operation under PT(`vmid`). A halt leaves the lock held.
+pub(crate) fn map_locked(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) -> Spec {
+    d.enter(lock_id::pt(vmid))?;
+    match d.npt(vmid).local_mmap(vmid, addr, level, pte)? {
+        Mapped::Done => d.leave(lock_id::pt(vmid)),
+        Mapped::Halt => {
+            d.halt_in_section();
+            Some(())
+        }
+    }
+}
+
+/// Spec: NO-4 (high).
+pub fn clear_pfn_host(d: &mut RData, pfn: u64) -> Spec {
+    rely(is_pfn(pfn))?;
+    if d.halt {
+        return Some(());
+    }
+    clear_host_locked(d, pfn)
+}
+
+/// Takes `pfn` out of the host's table, under PT(0). A halt leaves the lock held.
+pub(crate) fn clear_host_locked(d: &mut RData, pfn: u64) -> Spec {
+    if d.npt(HOSTVISOR).level(pfn) != 0 {
+        return map_locked(d, HOSTVISOR, pfn * PAGE_SIZE, 3, PAGE_GUEST);
+    }
+    d.enter(lock_id::pt(HOSTVISOR))?;
+    d.leave(lock_id::pt(HOSTVISOR))
+}
+
+/// The same as calls into the layer below.
+pub mod low {
+    use super::{HOSTVISOR, PAGE_GUEST, PAGE_SIZE, RData, Spec, is_pfn, rely};
+    use crate::abstract_machine::{check, check64};
+    use crate::locks::{acquire_lock_pt, release_lock_pt};
+    use crate::npt_walk::{get_npt_level, set_npt, walk_npt};
+
+    /// Spec: NO-1 (low).
+    pub fn get_level_s2pt(d: &mut RData, vmid: u32, addr: u64) -> Spec<u32> {
+        acquire_lock_pt(d, vmid)?;
+        let level = get_npt_level(d, vmid, addr)?;
+        release_lock_pt(d, vmid)?;
+        check(d, level)
+    }
+
+    /// Spec: NO-2 (low).
+    pub fn walk_s2pt(d: &mut RData, vmid: u32, addr: u64) -> Spec<u64> {
+        acquire_lock_pt(d, vmid)?;
+        let pte = walk_npt(d, vmid, addr)?;
+        release_lock_pt(d, vmid)?;
+        check64(d, pte)
+    }
+
+    /// Spec: NO-3 (low).
+    pub fn map_s2pt(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) -> Spec {
+        acquire_lock_pt(d, vmid)?;
+        set_npt(d, vmid, addr, level, pte)?;
+        release_lock_pt(d, vmid)
+    }
+
+    /// Spec: NO-4 (low).
+    pub fn clear_pfn_host(d: &mut RData, pfn: u64) -> Spec {
+        rely(is_pfn(pfn))?;
+        acquire_lock_pt(d, HOSTVISOR)?;
+        if get_npt_level(d, HOSTVISOR, pfn * PAGE_SIZE)? != 0 {
+            set_npt(d, HOSTVISOR, pfn * PAGE_SIZE, 3, PAGE_GUEST)?;
+        }
+        release_lock_pt(d, HOSTVISOR)
+    }
+}
