@@ -8,7 +8,7 @@ use crate::lock::Held;
 use crate::npt::{PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
 use crate::refused::Refused;
 use crate::trap::{HostAbort, Syndrome, Verdict};
-use crate::world::{Core, GIB, MIB, World, ipa, pfn, range, stat};
+use crate::world::{Core, GIB, MIB, World, host_view, ipa, pfn, range, stat};
 use proptest::prelude::{Strategy, prop, prop_oneof};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::collections::{BTreeMap, BTreeSet};
@@ -248,6 +248,12 @@ fn the_host_reaches_what_the_model_says_and_nothing_else() {
                 }
                 perform(&core, &mut model, step);
                 check(&core, &model, &touched);
+            }
+            for (start, end, _) in host_view(&core) {
+                let mapped = range(start, end - start);
+                let overlaps = |list: &[Range]| list.iter().any(|r| r.overlaps(mapped));
+                assert!(!overlaps(&model.world.owned()) && !overlaps(&model.world.withheld), "{mapped} is mapped");
+                assert!(model.taken.range(start..end).next().is_none(), "a page taken in {mapped} is mapped");
             }
             Ok(())
         });
