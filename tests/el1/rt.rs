@@ -46,6 +46,7 @@ global_asm!(
     context = const offset_of!(Cpu, context),
     start_state = const offset_of!(Cpu, start_state),
     start_sctlr = const offset_of!(Cpu, start_sctlr),
+    start_others = const offset_of!(Cpu, start_others),
     cpu_size = const size_of::<Cpu>(),
     cpu_count = const cpu::MAX,
     cpus = sym cpu::CPUS,

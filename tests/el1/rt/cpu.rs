@@ -40,10 +40,12 @@ pub struct Cpu {
     pub jump: [AtomicU64; 13],
     /// x0 as PSCI started the CPU.
     pub context: AtomicU64,
-    /// PSTATE then, and SCTLR_EL1.
+    /// PSTATE then: exception level, stack and masks.
     pub start_state: AtomicU64,
     /// SCTLR_EL1 then.
     pub start_sctlr: AtomicU64,
+    /// All of x1 to x30 then, ORed.
+    pub start_others: AtomicU64,
     /// How often it was started.
     pub starts: AtomicU64,
     /// What it has to do: a `fn(usize)`, or 0.
@@ -70,6 +72,7 @@ const NEW: Cpu = Cpu {
     context: ZERO,
     start_state: ZERO,
     start_sctlr: ZERO,
+    start_others: ZERO,
     starts: ZERO,
     work: ZERO,
 };
@@ -167,20 +170,33 @@ pub fn wait_for(cpu: usize) {
     wait_until("work of another CPU", 60, || CPUS[cpu].is_idle());
 }
 
+/// Asks PSCI to switch CPU `cpu` on, with `context`.
+pub fn ask_to_start(cpu: usize, context: u64) -> i64 {
+    call::psci(psci::CPU_ON_64, [mpidr(cpu), entry(), context])
+}
+
+/// How often CPU `cpu` was started.
+pub fn starts(cpu: usize) -> u64 {
+    CPUS[cpu].starts.load(Ordering::Acquire)
+}
+
 /// Switches CPU `cpu` on and waits until it is there.
 pub fn start(cpu: usize) {
-    let before = CPUS[cpu].starts.load(Ordering::Acquire);
+    let before = starts(cpu);
     forget_work(cpu);
-    assert_eq!(call::psci(psci::CPU_ON_64, [mpidr(cpu), entry(), 0]), psci::SUCCESS);
-    wait_until("start of a CPU", 10, || CPUS[cpu].starts.load(Ordering::Acquire) == before + 1);
+    assert_eq!(ask_to_start(cpu, 0), psci::SUCCESS);
+    wait_until("start of a CPU", 10, || starts(cpu) == before + 1);
+}
+
+/// Work: the CPU switches itself off.
+pub fn leave(_: usize) {
+    let result = call::psci(psci::CPU_OFF, [0; 3]);
+    panic!("CPU_OFF has returned {result}");
 }
 
 /// Switches CPU `cpu` off and waits until it is.
 pub fn stop(cpu: usize) {
-    give_work(cpu, |_| {
-        call::psci(psci::CPU_OFF, [0; 3]);
-        panic!("CPU_OFF has returned");
-    });
+    give_work(cpu, leave);
     wait_until("end of a CPU", 10, || call::psci(psci::AFFINITY_INFO_64, [mpidr(cpu), 0, 0]) == psci::OFF);
     forget_work(cpu);
 }

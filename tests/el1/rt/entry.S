@@ -88,6 +88,10 @@ payload_entry:
 // Where PSCI's CPU_ON starts a CPU: x0 = the caller's context, MMU off.
     .global secondary_entry
 secondary_entry:
+    .irp    n, 2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30
+    orr     x1, x1, x\n
+    .endr
+    mov     x24, x1
     mov     x19, x0
     mrs     x20, CurrentEL
     mrs     x21, daif
@@ -106,6 +110,7 @@ secondary_entry:
     str     x19, [x0, #{context}]
     str     x20, [x0, #{start_state}]
     str     x22, [x0, #{start_sctlr}]
+    str     x24, [x0, #{start_others}]
     bl      {secondary}                 // does not return
 
 // x0 = top of the stack. Numbers CPUs by MPIDR_EL1.Aff0, and leaves the MMU on.
