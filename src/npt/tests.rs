@@ -194,6 +194,23 @@ fn splitting_ram_never_fails_whatever_devices_were_touched() {
 }
 
 #[test]
+fn the_reserve_for_ram_is_what_ram_needs_to_the_page() {
+    let world = World { ram: vec![range(GIB, 2 * GIB)], ipa_bits: 48, ..World::default() };
+    let config = crate::corevisor::Config { owned: Default::default(), ..world.config() };
+    let core = sim::boot(config, range(8 * GIB, world.carve_out().size())).unwrap();
+    // In the RAM's own 512 GiB, so that each takes one table, of level 2.
+    for i in 0..256 {
+        touch(&core, (16 + i) * GIB).unwrap();
+    }
+    assert_eq!(touch(&core, 500 * GIB), Err(Refused::NoTables(HOSTVISOR)));
+    for block in (GIB..3 * GIB).step_by(PMD_SIZE as usize) {
+        take(&core, block).unwrap();
+    }
+    let root = 1;
+    assert_eq!(stat(&core, stat::HOST_TABLE_PAGES), crate::corevisor::host_table_pages(&world.regions()) + root);
+}
+
+#[test]
 fn a_refusal_for_want_of_tables_creates_none() {
     // In a table of four levels a device in a fresh 512 GiB takes two tables, in a fresh GiB one. 256 may be used.
     let core = World { ipa_bits: 48, ..World::default() }.boot();
