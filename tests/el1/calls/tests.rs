@@ -6,33 +6,32 @@ mod log;
 mod services;
 mod stats;
 
-use host_calls::*;
-use log::*;
-use services::*;
-use stats::*;
-
-crate::tests![
-    version,
-    features,
-    uid_and_revision,
-    smccc_version_and_features,
-    upper_half_of_x0_is_ignored,
-    sve_hint_is_ignored,
-    reserved_bits_are_unknown,
-    other_immediates_are_unknown,
-    unknown_ids,
-    numbers_that_are_no_host_calls,
-    later_calls_in_range,
-    later_calls_out_of_range,
-    every_counter,
-    no_counter,
-    machine_in_numbers,
-    calls_are_counted,
-    refused_calls_are_counted,
-    refused_accesses_are_counted,
-    boot_log,
-    log_in_pieces,
-    log_end,
-    refusals_are_logged,
-    refusals_are_limited,
-];
+crate::tests! {
+    services:
+        version,
+        features,
+        uid_and_revision,
+        smccc_version_and_features,
+        upper_half_of_x0_is_ignored,
+        sve_hint_is_ignored,
+        reserved_bits_are_unknown,
+        other_immediates_are_unknown,
+        unknown_ids;
+    host_calls:
+        numbers_that_are_no_host_calls,
+        later_calls_in_range,
+        later_calls_out_of_range;
+    stats:
+        every_counter,
+        no_counter,
+        machine_in_numbers,
+        calls_are_counted,
+        refused_calls_are_counted,
+        refused_accesses_are_counted;
+    log:
+        boot_log,
+        log_in_pieces,
+        log_end,
+        refusals_are_logged,
+        refusals_are_limited;
+}

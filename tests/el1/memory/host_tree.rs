@@ -21,7 +21,8 @@ pub fn corevisor_is_reserved() {
         assert_eq!(ranges.next(), None);
         let (_, address) = node.name().split_once('@').expect("a unit address");
         assert_eq!(u64::from_str_radix(address, 16), Ok(range.start));
-        assert!(range.start % PAGE == 0 && range.end % PAGE == 0 && range.start < range.end, "{range:x?}");
+        assert!(range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE), "{range:x?}");
+        assert!(range.start < range.end, "{range:x?}");
         assert!(tree::ram().any(|ram| ram.start <= range.start && range.end <= ram.end), "{range:x?}");
         assert!(!range.contains(&cpu::entry()), "{range:x?}");
         let others = tree::corevisor().filter(|other| *other != range);

@@ -67,7 +67,7 @@ pub fn all_ram_is_mapped() {
         for page in ram.step_by(PAGE as usize).filter(|&page| !tree::is_corevisors(page)) {
             let offset = page / PAGE * 8 % PAGE;
             let value = read(page + offset).unwrap_or_else(|fault| panic!("{fault:x?}"));
-            if is_unused(&(page..page + PAGE)) && page % (16 * PAGE) == 0 {
+            if is_unused(&(page..page + PAGE)) && page.is_multiple_of(16 * PAGE) {
                 let written = write(page + offset, value);
                 assert!(written.is_ok(), "{written:x?}");
             }

@@ -10,12 +10,13 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A test: its name, and what it does; it fails by a panic.
 pub type Test = (&'static str, fn());
 
-/// Makes a payload's list of tests of functions' names.
+/// Makes a payload's list of tests of modules' names and their functions'.
 #[macro_export]
 macro_rules! tests {
-    ($($name:ident),* $(,)?) => {
+    ($($module:ident: $($name:ident),*;)*) => {
         /// All tests, in the order in which they run.
-        pub const TESTS: &[$crate::rt::harness::Test] = &[$((stringify!($name), $name)),*];
+        pub const TESTS: &[$crate::rt::harness::Test] =
+            &[$($((concat!(stringify!($module), "::", stringify!($name)), $module::$name)),*),*];
     };
 }
 

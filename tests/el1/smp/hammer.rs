@@ -26,9 +26,9 @@ const END: u64 = u64::MAX;
 fn blocks() -> impl Iterator<Item = u64> {
     let start = machine::image().end.next_multiple_of(BLOCK) + BLOCK;
     let end = tree::ram().map(|ram| ram.end).max().expect("RAM");
-    (start..end).step_by(BLOCK as usize).filter(|&block| {
-        tree::corevisor().all(|range| range.end <= block || block + BLOCK <= range.start)
-    })
+    (start..end)
+        .step_by(BLOCK as usize)
+        .filter(|&block| tree::corevisor().all(|range| range.end <= block || block + BLOCK <= range.start))
 }
 
 fn take(page: u64) {

@@ -4,8 +4,8 @@
 use crate::rt::call::{CONDUITS, psci, simple, stat, test_call};
 use crate::rt::cpu::{self, entry, mpidr};
 use crate::rt::fault::{Access, assert_refused};
-use crate::say;
 use crate::rt::{PAGE, call, console, machine, tree};
+use crate::say;
 use corevisor::abi::stat as id;
 
 /// A PSCI call by both conduits, which must agree.
@@ -40,7 +40,8 @@ pub fn psci_version_and_features() {
     for function in supported {
         assert_eq!(by_both(psci::FEATURES, [function.into(), 0, 0]), 0, "{function:#x}");
     }
-    let not = [psci::MIGRATE, 0xC400_0005, 0x8400_0013, 0x8400_0014, 0xC400_0012, 0x8400_001F, 0x8000_0001, 0, u32::MAX];
+    let not =
+        [psci::MIGRATE, 0xC400_0005, 0x8400_0013, 0x8400_0014, 0xC400_0012, 0x8400_001F, 0x8000_0001, 0, u32::MAX];
     for function in not {
         let got = by_both(psci::FEATURES, [function.into(), 0, 0]);
         assert_eq!(got, psci::NOT_SUPPORTED, "{function:#x}");
@@ -67,20 +68,8 @@ pub fn psci_functions_that_do_not_exist() {
 }
 
 /// Affinities of no CPU: too large in each field, and with the bits set that MPIDR_EL1 has besides.
-const NOBODY: [u64; 12] = [
-    4,
-    0xFF,
-    1 << 8,
-    1 << 16,
-    1 << 24,
-    1 << 30,
-    1 << 31,
-    (1 << 31) | 1,
-    1 << 32,
-    (1 << 40) | 1,
-    1 << 63,
-    u64::MAX,
-];
+const NOBODY: [u64; 12] =
+    [4, 0xFF, 1 << 8, 1 << 16, 1 << 24, 1 << 30, 1 << 31, (1 << 31) | 1, 1 << 32, (1 << 40) | 1, 1 << 63, u64::MAX];
 
 /// Entries that are no instruction of the host's.
 fn bad_entries() -> impl Iterator<Item = u64> {

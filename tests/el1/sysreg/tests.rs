@@ -5,20 +5,19 @@ mod code;
 mod own;
 mod undefined;
 
-use own::*;
-use undefined::*;
-
-crate::tests![
-    actlr_reads_as_it_is,
-    actlr_ignores_writes,
-    implementation_defined_registers,
-    implementation_defined_instructions,
-    implementation_defined_at_el0,
-    registers_of_higher_levels,
-    instructions_of_el2,
-    calls_of_el0,
-    id_registers_at_el1,
-    id_registers_at_el0,
-    registers_that_are_the_hosts,
-    floating_point_is_the_hosts,
-];
+crate::tests! {
+    own:
+        actlr_reads_as_it_is,
+        actlr_ignores_writes,
+        id_registers_at_el1,
+        id_registers_at_el0,
+        registers_that_are_the_hosts,
+        floating_point_is_the_hosts;
+    undefined:
+        implementation_defined_registers,
+        implementation_defined_instructions,
+        implementation_defined_at_el0,
+        registers_of_higher_levels,
+        instructions_of_el2,
+        calls_of_el0;
+}
