@@ -101,7 +101,7 @@ choose_packages() {
     local host="env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo"
     rustup_here && host=cargo
     write_choice packages "the distribution's $(/usr/bin/rustc --version), core and alloc from source" \
-        "$env /usr/bin/cargo" "-Zbuild-std=core,alloc" "$host" "$env CARGO=/usr/bin/cargo /usr/bin/cargo-clippy clippy"
+        "$env /usr/bin/cargo" "-Zbuild-std=core,alloc -Zpanic-abort-tests" "$host" "$env CARGO=/usr/bin/cargo /usr/bin/cargo-clippy clippy"
 }
 
 write_choice() {
