@@ -44,7 +44,7 @@ pub fn alloc_remap_addr(d: &mut RData, pgnum: u64) -> Spec<u64> {
 
 /// The same as calls into the layer below.
 pub mod low {
-    use super::{COREVISOR, PAGE_SIZE, REMAP_END, RData, Spec, is_addr, is_gfn, is_vmid, rely};
+    use super::{COREVISOR, PAGE_SIZE, RData, REMAP_END, Spec, is_addr, is_gfn, is_vmid, rely};
     use crate::abstract_machine::{
         check, check64, get_next_remap_ptr, get_next_vmid, panic, set_next_remap_ptr, set_next_vmid,
     };

@@ -172,7 +172,7 @@ pub fn remap_vm_image(d: &mut RData, vmid: u32, pfn: u64, load_idx: u32) -> Spec
         if image.mapped_pages < image.load_size.div_ceil(PAGE_SIZE) {
             let remap = image.remap_addr + image.mapped_pages * PAGE_SIZE;
             rely(is_addr(remap))?;
-            map_locked(d, COREVISOR, remap, 3, pfn * PAGE_SIZE | PAGE_HYP)?;
+            map_locked(d, COREVISOR, remap, 3, (pfn * PAGE_SIZE) | PAGE_HYP)?;
             if !d.halt {
                 d.vm(vmid).image_mut(load_idx).mapped_pages += 1;
             }

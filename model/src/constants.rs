@@ -252,9 +252,7 @@ pub mod model_only {
     pub const LOCAL_LOCK_BOUND: u32 = 10;
 }
 
-use model_only::{
-    PGD_OFFSET, PMD_OFFSET, PT_POOL_PER_VM, PT_POOL_START, PUD_OFFSET, SMMU_POOL_START, SMMU_ROOT_SIZE,
-};
+use model_only::{PGD_OFFSET, PMD_OFFSET, PT_POOL_PER_VM, PT_POOL_START, PUD_OFFSET, SMMU_POOL_START, SMMU_ROOT_SIZE};
 
 /// Start of `vmid`'s table pool: its root table.
 pub fn pool_start(vmid: u32) -> u64 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: FaultHandler. The high and the low text are the same.
 
+use crate::Spec;
 use crate::abstract_machine::{
     check, get_cur_vcpuid, get_cur_vmid, get_shadow_ctxt, panic, read_esr_el2, read_hpfar_el2,
 };
@@ -11,7 +12,6 @@ use crate::mem_manager::map_page_host;
 use crate::memory_ops::{grant_stage2_sg_gpa, revoke_stage2_sg_gpa};
 use crate::mmio_ops::emulate_mmio;
 use crate::rdata::RData;
-use crate::Spec;
 
 /// Spec: FH-1. D-54: the mask leaves 24 bits of the address.
 pub fn handle_host_stage2_fault(d: &mut RData) -> Spec {

@@ -39,9 +39,9 @@ pub fn map_page_host(d: &mut RData, addr: u64) -> Spec {
     let page = d.s2page.get(pfn);
     d.enter(S2PAGE)?;
     if page.owner == INVALID {
-        map_locked(d, HOSTVISOR, addr, 3, pfn * PAGE_SIZE | PAGE_S2_DEVICE | S2_RDWR)?;
+        map_locked(d, HOSTVISOR, addr, 3, (pfn * PAGE_SIZE) | PAGE_S2_DEVICE | S2_RDWR)?;
     } else if page.owner == HOSTVISOR || page.count > 0 {
-        map_locked(d, HOSTVISOR, addr, 3, pfn * PAGE_SIZE | PAGE_S2_KERNEL)?;
+        map_locked(d, HOSTVISOR, addr, 3, (pfn * PAGE_SIZE) | PAGE_S2_KERNEL)?;
     } else {
         return refuse(d);
     }

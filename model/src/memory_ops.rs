@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: MemoryOps. The high and the low text are the same.
 
-use crate::constants::{
-    PAGE_SIZE, PMD_PAGE_NUM, PTRS_PER_PMD, is_addr, is_gfn, is_pfn, is_vm, is_vmid, phys_page,
-};
+use crate::constants::{PAGE_SIZE, PMD_PAGE_NUM, PTRS_PER_PMD, is_addr, is_gfn, is_pfn, is_vm, is_vmid, phys_page};
 use crate::mem_manager::{assign_pfn_to_vm, clear_vm_page, grant_vm_page, map_pfn_vm, revoke_vm_page};
 use crate::npt_ops::{get_level_s2pt, walk_s2pt};
 use crate::rdata::RData;
@@ -39,13 +37,7 @@ pub fn prot_and_map_vm_s2pt(d: &mut RData, vmid: u32, addr: u64, pte: u64, level
 
 /// Calls `each` with the physical page of every guest page of a range. The number of pages comes from the size alone:
 /// an unaligned range that crosses a page border misses its last page.
-fn each_page(
-    d: &mut RData,
-    vmid: u32,
-    addr: u64,
-    size: u64,
-    each: fn(&mut RData, u32, u64) -> Spec,
-) -> Spec {
+fn each_page(d: &mut RData, vmid: u32, addr: u64, size: u64, each: fn(&mut RData, u32, u64) -> Spec) -> Spec {
     rely(is_vm(vmid) && is_addr(addr) && is_addr(size))?;
     for i in 0..size.div_ceil(PAGE_SIZE) {
         let addr = addr + i * PAGE_SIZE;
@@ -57,7 +49,7 @@ fn each_page(
             continue;
         }
         if level == 2 {
-            pfn += addr / PAGE_SIZE & (PTRS_PER_PMD - 1);
+            pfn += (addr / PAGE_SIZE) & (PTRS_PER_PMD - 1);
         }
         each(d, vmid, pfn)?;
     }

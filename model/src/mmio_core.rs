@@ -23,7 +23,7 @@ pub fn handle_smmu_read(d: &mut RData, hsr: u32, fault_ipa: u64, len: u32) -> Sp
 
 /// The same as calls into the layer below.
 pub mod low {
-    use super::{RData, SMMU_GLOBAL_BASE, SMMU_OFFSET_MASK, Spec, is_smmu, rely};
+    use super::{RData, SMMU_GLOBAL_BASE, SMMU_OFFSET_MASK, Spec};
     use crate::abstract_machine::{get_smmu_cfg_hw_ttbr, panic};
     use crate::mmio_core_aux::{__handle_smmu_write, handle_smmu_cb_access, handle_smmu_global_access};
     use crate::mmio_raw::smmu_get_cbndx;
@@ -32,7 +32,6 @@ pub mod low {
 
     /// Spec: IC-1 (low).
     pub fn handle_smmu_write(d: &mut RData, hsr: u32, fault_ipa: u64, len: u32, index: u32) -> Spec {
-        rely(is_smmu(index))?;
         let offset = fault_ipa & SMMU_OFFSET_MASK;
         if offset < SMMU_GLOBAL_BASE {
             if handle_smmu_global_access(d, hsr, offset, index)? == 0 {

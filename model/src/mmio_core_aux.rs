@@ -48,7 +48,7 @@ pub fn handle_smmu_cb_access(d: &mut RData, offset: u64) -> Spec<u32> {
         return Some(0);
     }
     // D-59: every other register of a bank is the host's.
-    Some(match offset - SMMU_GLOBAL_BASE & 0xFFF {
+    Some(match (offset - SMMU_GLOBAL_BASE) & 0xFFF {
         CB_TTBR0 => 2,
         CB_CONTEXTIDR => 0,
         _ => 1,
@@ -56,14 +56,7 @@ pub fn handle_smmu_cb_access(d: &mut RData, offset: u64) -> Spec<u32> {
 }
 
 /// Spec: IX-3 (high). The model has no devices: a write of 4 or 8 bytes leaves no trace (D-58), any other halts (D-67).
-pub fn __handle_smmu_write(
-    d: &mut RData,
-    _hsr: u32,
-    _fault_ipa: u64,
-    len: u32,
-    _val: u64,
-    _write_val: u32,
-) -> Spec {
+pub fn __handle_smmu_write(d: &mut RData, _hsr: u32, _fault_ipa: u64, len: u32, _val: u64, _write_val: u32) -> Spec {
     rely(is_vcpu(d.cur_vcpuid))?;
     if len != 8 && len != 4 {
         d.halt = true;
@@ -110,14 +103,7 @@ pub mod low {
     }
 
     /// Spec: IX-3 (low).
-    pub fn __handle_smmu_write(
-        d: &mut RData,
-        hsr: u32,
-        fault_ipa: u64,
-        len: u32,
-        val: u64,
-        write_val: u32,
-    ) -> Spec {
+    pub fn __handle_smmu_write(d: &mut RData, hsr: u32, fault_ipa: u64, len: u32, val: u64, write_val: u32) -> Spec {
         match len {
             8 if write_val == 0 => {
                 let data = host_get_mmio_data(d, hsr)?;

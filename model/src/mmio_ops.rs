@@ -118,7 +118,7 @@ pub fn el2_arm_lpae_iova_to_phys(d: &mut RData, iova: u64, cbndx: u32, index: u3
     d.enter(SPT)?;
     let pte = d.spts.get(smmu_ttbr(index, cbndx), iova / PAGE_SIZE).pte;
     d.leave(SPT)?;
-    Some(phys_page(pte) + (iova & PAGE_SIZE - 1))
+    Some(phys_page(pte) + (iova & (PAGE_SIZE - 1)))
 }
 
 /// Spec: IO-7 (high).
@@ -209,7 +209,7 @@ pub mod low {
     /// Spec: IO-6 (low).
     pub fn el2_arm_lpae_iova_to_phys(d: &mut RData, iova: u64, cbndx: u32, index: u32) -> Spec<u64> {
         let pte = walk_spt(d, cbndx, index, iova)?;
-        check64(d, phys_page(pte) + (iova & PAGE_SIZE - 1))
+        check64(d, phys_page(pte) + (iova & (PAGE_SIZE - 1)))
     }
 
     /// Spec: IO-7 (low).

@@ -13,7 +13,7 @@ pub fn alloc_smmu_pgd_page(d: &mut RData) -> Spec<u64> {
     }
     d.rely_held(lock_id::SPT)?;
     let next = d.spts.pgd_next;
-    rely(SMMU_POOL_START <= next && next <= SMMU_PMD_START)?;
+    rely((SMMU_POOL_START..=SMMU_PMD_START).contains(&next))?;
     if next + PAGE_SIZE <= SMMU_PMD_START {
         d.spts.pgd_next = next + PAGE_SIZE;
         Some(next)
@@ -30,7 +30,7 @@ pub fn alloc_smmu_pmd_page(d: &mut RData) -> Spec<u64> {
     }
     d.rely_held(lock_id::SPT)?;
     let next = d.spts.pmd_next;
-    rely(SMMU_PMD_START <= next && next <= SMMU_POOL_END)?;
+    rely((SMMU_PMD_START..=SMMU_POOL_END).contains(&next))?;
     if next + PAGE_SIZE <= SMMU_POOL_END {
         d.spts.pmd_next = next + PAGE_SIZE;
         Some(next)

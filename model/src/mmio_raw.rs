@@ -26,7 +26,7 @@ pub fn smmu_init_pte(_d: &mut RData, prot: u64, addr: u64) -> Spec<u64> {
 /// Spec: IR-3 (high). Does not look at `halt`.
 pub fn smmu_get_cbndx(_d: &mut RData, offset: u64) -> Spec<u32> {
     rely(offset >= SMMU_GLOBAL_BASE)?;
-    let cbndx = u32::try_from(offset - SMMU_GLOBAL_BASE >> SMMU_PGSHIFT).ok()?;
+    let cbndx = u32::try_from((offset - SMMU_GLOBAL_BASE) >> SMMU_PGSHIFT).ok()?;
     rely(is_smmu_cfg(cbndx))?;
     Some(cbndx)
 }

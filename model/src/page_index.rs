@@ -2,7 +2,7 @@
 //! Layer: PageIndex.
 
 use crate::constants::{INVALID64, PAGE_SIZE, is_addr};
-use crate::rdata::{REGIONS, RData};
+use crate::rdata::{RData, REGIONS};
 use crate::{Spec, rely};
 
 /// Spec: PI-1 (high). Does not look at `halt`.

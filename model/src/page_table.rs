@@ -4,11 +4,11 @@
 //! the layers below use. The two are separate parts of the state; only the bump pointers are common.
 
 use crate::Spec;
+use crate::constants::model_only::{SMMU_PGD_START, SMMU_PMD_START, SMMU_POOL_END};
 use crate::constants::{
     PAGE_SIZE, PTRS_PER_PMD, TABLE, pgd_idx, pgd_start, phys_page, pmd_idx, pmd_start, pool_end, pud_idx, pud_start,
     s2_pgd_idx, smmu_ttbr,
 };
-use crate::constants::model_only::{SMMU_PGD_START, SMMU_PMD_START, SMMU_POOL_END};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Words of a pool; 0 unless set.
@@ -120,7 +120,8 @@ impl Npt {
             }
             self.pmd_t.remove(&(pgd, pud, pmd));
         } else {
-            let pmd_next = self.pmd_next.saturating_add(if self.pmd_t.contains(&(pgd, pud, pmd)) { 0 } else { PAGE_SIZE });
+            let pmd_next =
+                self.pmd_next.saturating_add(if self.pmd_t.contains(&(pgd, pud, pmd)) { 0 } else { PAGE_SIZE });
             if self.get(gfn).level == 2 || !room || pmd_next > pool_end(vmid) {
                 return Some(Mapped::Halt);
             }

@@ -12,7 +12,7 @@ use crate::{Spec, rely};
 
 /// Address of entry `index` of the table that `descriptor` points to.
 fn entry(descriptor: u64, index: u64) -> u64 {
-    phys_page(descriptor) | index * 8
+    phys_page(descriptor) | (index * 8)
 }
 
 /// Spec: PW-1 (high).

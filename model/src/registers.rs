@@ -73,17 +73,8 @@ pub const SWITCHED: [Reg; 24] = [
 pub const FAULT: [Reg; 4] = ["esr_el2", "ec", "far_el2", "hpfar_el2"];
 
 /// All other registers of the first group.
-const OTHER: [Reg; 9] = [
-    "mpidr_el1",
-    "vmpidr_el2",
-    "mdccint_el1",
-    "elr_el2",
-    "spsr_el2",
-    "hcr_el2",
-    "vttbr_el2",
-    "tpidr_el2",
-    "mpidr",
-];
+const OTHER: [Reg; 9] =
+    ["mpidr_el1", "vmpidr_el2", "mdccint_el1", "elr_el2", "spsr_el2", "hcr_el2", "vttbr_el2", "tpidr_el2", "mpidr"];
 
 /// Trap configuration.
 const TRAP: [Reg; 5] = ["cnthctl_el2", "cptr_el2", "mdcr_el2", "pmuserenr_el0", "pmselr_el0"];

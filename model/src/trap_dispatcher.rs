@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: TrapDispatcher. The high and the low text are the same.
 
+use crate::Spec;
 use crate::abstract_machine::{
-    check, core_handle_sys64, get_cur_vcpuid, get_cur_vmid, get_shadow_ctxt, panic, set_shadow_ctxt,
-    timer_set_cntvoff,
+    check, core_handle_sys64, get_cur_vcpuid, get_cur_vmid, get_shadow_ctxt, panic, set_shadow_ctxt, timer_set_cntvoff,
 };
 use crate::boot_ops::{register_kvm, register_vcpu, remap_vm_image, set_boot_info, verify_and_load_images};
 use crate::constants::model_only::EC_SYS64;
@@ -15,7 +15,6 @@ use crate::fault_handler::core_handle_pvops;
 use crate::mem_handler::{clear_vm_stage2_range, el2_arm_lpae_map, kvm_phys_addr_ioremap};
 use crate::mmio_ops::{el2_alloc_smmu_pgd, el2_arm_lpae_clear, el2_arm_lpae_iova_to_phys, el2_free_smmu_pgd};
 use crate::rdata::RData;
-use crate::Spec;
 
 /// Arguments of a host call: x1 to x5.
 struct Args([u64; 5]);

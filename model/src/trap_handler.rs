@@ -7,9 +7,7 @@
 use crate::abstract_machine::{core_to_host, get_shadow_ctxt, host_to_core, panic};
 use crate::boot_ops::{load_decrypt_buf, load_encrypted_vcpu, save_encrypt_buf, save_encrypted_vcpu};
 use crate::constants::state::VERIFIED;
-use crate::constants::{
-    HOSTVISOR, INVALID, hvc, is_paddr, is_smmu, is_smmu_cfg, is_vcpu, is_vm, smmu_id, smmu_ttbr,
-};
+use crate::constants::{HOSTVISOR, INVALID, hvc, is_paddr, is_smmu, is_smmu_cfg, is_vcpu, is_vm, smmu_id, smmu_ttbr};
 use crate::rdata::RData;
 use crate::registers::GP;
 use crate::trap_handler_raw::{

@@ -51,7 +51,7 @@ pub fn reset_sys_regs(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     Some(())
 }
 
-/// Spec: VA-3 (high). D-30: every dirty register gets the same value of the stream.
+/// Spec: VA-3 (high). D-30: every dirty register gets the same value of the stream, which moves on by one for each.
 pub fn sync_dirty_to_shadow(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     rely_vcpu(vmid, vcpuid)?;
     if d.halt {
@@ -60,9 +60,7 @@ pub fn sync_dirty_to_shadow(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     let dirty = d.ctxt(vmid, vcpuid).get("dirty");
     let value = d.env.doracle(vmid, d.data_pos(vmid));
     let synced: Vec<_> = GP.into_iter().enumerate().filter(|(i, _)| dirty >> i & 1 == 1).map(|(_, reg)| reg).collect();
-    if !synced.is_empty() {
-        d.draw(vmid);
-    }
+    synced.iter().for_each(|_| _ = d.draw(vmid));
     let ctxt = d.ctxt(vmid, vcpuid);
     synced.into_iter().for_each(|reg| ctxt.set(reg, value));
     Some(())

@@ -17,11 +17,11 @@ pub fn check64(d: &mut RData, n: u64) -> Spec<u64> {
 
 /// Spec: AM-15.
 pub fn fetch_from_doracle(d: &mut RData, vmid: u32, pfn: u64, pgnum: u64) -> Spec {
-    rely(is_vmid(vmid) && is_pfn(pfn) && is_pfn(pgnum))?;
-    rely(pgnum == 0 || is_pfn(pfn + pgnum - 1))?;
     if d.halt {
         return Some(());
     }
+    rely(is_vmid(vmid) && is_pfn(pfn) && is_pfn(pgnum))?;
+    rely(pgnum == 0 || is_pfn(pfn + pgnum - 1))?;
     for page in pfn..pfn + pgnum {
         let value = d.draw(vmid);
         if value == 0 {
@@ -42,26 +42,38 @@ pub fn panic(d: &mut RData) -> Spec {
 
 /// Spec: AM-17.
 pub fn get_shared_kvm(d: &mut RData, vmid: u32) -> Spec<u64> {
+    if d.halt {
+        return Some(0);
+    }
     rely(is_vmid(vmid))?;
-    Some(if d.halt { 0 } else { oracle::shared_kvm(vmid) })
+    Some(oracle::shared_kvm(vmid))
 }
 
 /// Spec: AM-18.
 pub fn get_shared_vcpu(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec<u64> {
+    if d.halt {
+        return Some(0);
+    }
     rely(is_vmid(vmid) && is_vcpu(vcpuid))?;
-    Some(if d.halt { 0 } else { oracle::shared_vcpu(vmid, vcpuid) })
+    Some(oracle::shared_vcpu(vmid, vcpuid))
 }
 
 /// Spec: AM-19.
 pub fn verify_image(d: &mut RData, vmid: u32, addr: u64) -> Spec<u32> {
+    if d.halt {
+        return Some(0);
+    }
     rely(is_vmid(vmid) && is_addr(addr))?;
-    Some(if d.halt { 0 } else { d.env.verify_img(vmid, addr) })
+    Some(d.env.verify_img(vmid, addr))
 }
 
 /// Spec: AM-20.
 pub fn get_sys_reg_desc_val(d: &mut RData, index: u32) -> Spec<u64> {
+    if d.halt {
+        return Some(0);
+    }
     rely(is_reg(index))?;
-    Some(if d.halt { 0 } else { oracle::reg_desc(index) })
+    Some(oracle::reg_desc(index))
 }
 
 /// Spec: AM-21.

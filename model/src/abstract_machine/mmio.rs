@@ -3,40 +3,50 @@
 
 use super::moves::skip;
 use crate::constants::{HOSTVISOR, is_int, is_smmu, is_smmu_cfg, smmu_id};
-use crate::rdata::{RData, SMMU_COUNT, SMMUS, lock_id};
+use crate::rdata::{RData, SMMU_COUNT, SMMUS, SmmuConf, lock_id};
 use crate::{Spec, rely};
 
 /// Spec: AM-115.
 pub fn get_smmu_cfg_vmid(d: &mut RData, cbndx: u32, index: u32) -> Spec<u32> {
-    rely(is_smmu(index) && is_smmu_cfg(cbndx))?;
     if d.halt {
         return Some(0);
     }
+    rely(is_smmu(index) && is_smmu_cfg(cbndx))?;
     d.rely_held(lock_id::SMMU)?;
     Some(d.smmu_owner(smmu_id(index, cbndx)))
 }
 
 /// Spec: AM-116.
 pub fn set_smmu_cfg_vmid(d: &mut RData, cbndx: u32, index: u32, vmid: u32) -> Spec {
-    rely(is_smmu(index) && is_smmu_cfg(cbndx))?;
     if d.halt {
         return Some(());
     }
+    rely(is_smmu(index) && is_smmu_cfg(cbndx))?;
     d.rely_held(lock_id::SMMU)?;
     d.smmu_vmid.insert(smmu_id(index, cbndx), vmid);
     Some(())
 }
 
+/// Configuration of SMMU `index`.
+fn smmu(index: u32) -> Spec<SmmuConf> {
+    rely(is_smmu(index))?;
+    Some(SMMUS[index as usize])
+}
+
 /// Spec: AM-117.
 pub fn get_smmu_num_context_banks(d: &mut RData, index: u32) -> Spec<u32> {
-    rely(is_smmu(index))?;
-    Some(if d.halt { 0 } else { SMMUS[index as usize].context_banks })
+    if d.halt {
+        return Some(0);
+    }
+    Some(smmu(index)?.context_banks)
 }
 
 /// Spec: AM-118.
 pub fn get_smmu_pgshift(d: &mut RData, index: u32) -> Spec<u32> {
-    rely(is_smmu(index))?;
-    Some(if d.halt { 0 } else { SMMUS[index as usize].pgshift })
+    if d.halt {
+        return Some(0);
+    }
+    Some(smmu(index)?.pgshift)
 }
 
 /// Spec: AM-119.
@@ -46,14 +56,18 @@ pub fn get_smmu_num(d: &mut RData) -> Spec<u32> {
 
 /// Spec: AM-120.
 pub fn get_smmu_size(d: &mut RData, index: u32) -> Spec<u64> {
-    rely(is_smmu(index))?;
-    Some(if d.halt { 0 } else { SMMUS[index as usize].size })
+    if d.halt {
+        return Some(0);
+    }
+    Some(smmu(index)?.size)
 }
 
 /// Spec: AM-121.
 pub fn get_smmu_base(d: &mut RData, index: u32) -> Spec<u64> {
-    rely(is_smmu(index))?;
-    Some(if d.halt { 0 } else { SMMUS[index as usize].base })
+    if d.halt {
+        return Some(0);
+    }
+    Some(smmu(index)?.base)
 }
 
 /// Spec: AM-122.

@@ -2,7 +2,7 @@
 //! Memory regions, ownership records, core data and VM records.
 
 use crate::constants::{is_load_idx, is_memblock, is_s2page, is_vcpu, is_vmid};
-use crate::rdata::{MemRegion, REGIONS, RData, lock_id};
+use crate::rdata::{MemRegion, RData, REGIONS, lock_id};
 use crate::{Spec, rely};
 
 /// Region `index`; empty beyond the last.
@@ -42,20 +42,20 @@ macro_rules! field {
      $ty:ty, |$d:ident| $read:expr, |$w:ident, $value:ident| $write:expr) => {
         #[doc = concat!("Spec: ", $get_id, ".")]
         pub fn $get($d: &mut RData, $($arg: $aty),*) -> Spec<$ty> {
-            rely($ok)?;
             if $d.halt {
                 return Some(0);
             }
+            rely($ok)?;
             $d.rely_held($lock)?;
             Some($read)
         }
 
         #[doc = concat!("Spec: ", $set_id, ".")]
         pub fn $set($w: &mut RData, $($arg: $aty,)* $value: $ty) -> Spec {
-            rely($ok)?;
             if $w.halt {
                 return Some(());
             }
+            rely($ok)?;
             $w.rely_held($lock)?;
             $write;
             Some(())

@@ -14,20 +14,20 @@ macro_rules! next_pointer {
     ($get:ident, $set:ident, $field:ident, $get_id:literal, $set_id:literal) => {
         #[doc = concat!("Spec: ", $get_id, ".")]
         pub fn $get(d: &mut RData, vmid: u32) -> Spec<u64> {
-            rely(is_vmid(vmid))?;
             if d.halt {
                 return Some(0);
             }
+            rely(is_vmid(vmid))?;
             d.rely_held(lock_id::pt(vmid))?;
             Some(d.npt(vmid).$field)
         }
 
         #[doc = concat!("Spec: ", $set_id, ".")]
         pub fn $set(d: &mut RData, vmid: u32, next: u64) -> Spec {
-            rely(is_vmid(vmid))?;
             if d.halt {
                 return Some(());
             }
+            rely(is_vmid(vmid))?;
             d.rely_held(lock_id::pt(vmid))?;
             d.npt(vmid).$field = next;
             Some(())
@@ -41,11 +41,11 @@ next_pointer!(get_pmd_next, set_pmd_next, pmd_next, "AM-26", "AM-27");
 
 /// Spec: AM-28.
 pub fn pt_load(d: &mut RData, vmid: u32, addr: u64) -> Spec<u64> {
-    rely(is_vmid(vmid))?;
-    rely(pool_start(vmid) <= addr && addr < pool_end(vmid))?;
     if d.halt {
         return Some(0);
     }
+    rely(is_vmid(vmid))?;
+    rely(pool_start(vmid) <= addr && addr < pool_end(vmid))?;
     d.rely_held(lock_id::pt(vmid))?;
     let npt = d.npt(vmid);
     let pool = if addr < pgd_start(vmid) {
@@ -62,11 +62,11 @@ pub fn pt_load(d: &mut RData, vmid: u32, addr: u64) -> Spec<u64> {
 
 /// Spec: AM-29.
 pub fn pt_store(d: &mut RData, vmid: u32, addr: u64, value: u64) -> Spec {
-    rely(is_vmid(vmid))?;
-    rely(pool_start(vmid) <= addr && addr < pool_end(vmid))?;
     if d.halt {
         return Some(());
     }
+    rely(is_vmid(vmid))?;
+    rely(pool_start(vmid) <= addr && addr < pool_end(vmid))?;
     d.rely_held(lock_id::pt(vmid))?;
     let tstate = d.tstate;
     let npt = d.npt(vmid);
@@ -86,8 +86,11 @@ pub fn pt_store(d: &mut RData, vmid: u32, addr: u64, value: u64) -> Spec {
 
 /// Spec: AM-30.
 pub fn get_pt_vttbr(d: &mut RData, vmid: u32) -> Spec<u64> {
+    if d.halt {
+        return Some(0);
+    }
     rely(is_vmid(vmid))?;
-    Some(if d.halt { 0 } else { pt_vttbr(vmid) })
+    Some(pt_vttbr(vmid))
 }
 
 /// Spec: AM-31. No effect in the model.
@@ -135,16 +138,19 @@ pub fn set_smmu_pmd_next(d: &mut RData, next: u64) -> Spec {
 
 /// Spec: AM-36.
 pub fn get_smmu_cfg_hw_ttbr(d: &mut RData, cbndx: u32, index: u32) -> Spec<u64> {
+    if d.halt {
+        return Some(0);
+    }
     rely(is_smmu(index) && is_smmu_cfg(cbndx))?;
-    Some(if d.halt { 0 } else { smmu_ttbr(index, cbndx) })
+    Some(smmu_ttbr(index, cbndx))
 }
 
 /// Spec: AM-37.
 pub fn smmu_pt_load(d: &mut RData, addr: u64) -> Spec<u64> {
-    rely((SMMU_POOL_START..SMMU_POOL_END).contains(&addr))?;
     if d.halt {
         return Some(0);
     }
+    rely((SMMU_POOL_START..SMMU_POOL_END).contains(&addr))?;
     d.rely_held(lock_id::SPT)?;
     let pool = if addr < SMMU_PGD_START {
         &d.spts.vttbr_pool
@@ -158,10 +164,10 @@ pub fn smmu_pt_load(d: &mut RData, addr: u64) -> Spec<u64> {
 
 /// Spec: AM-38.
 pub fn smmu_pt_store(d: &mut RData, addr: u64, value: u64) -> Spec {
-    rely((SMMU_POOL_START..SMMU_POOL_END).contains(&addr))?;
     if d.halt {
         return Some(());
     }
+    rely((SMMU_POOL_START..SMMU_POOL_END).contains(&addr))?;
     d.rely_held(lock_id::SPT)?;
     if addr < SMMU_PGD_START {
         store(&mut d.spts.vttbr_pool, addr, value);
@@ -175,16 +181,16 @@ pub fn smmu_pt_store(d: &mut RData, addr: u64, value: u64) -> Spec {
     Some(())
 }
 
-/// Spec: AM-39. D-64: the published loop rewrites the first entry again and again; the other 1023 stay.
+/// Spec: AM-39. D-64: the published loop rewrites the first entry again and again; the other 1023 stay. The vectors
+/// decide that `tstate` stays 0, unlike the text's table of events.
 pub fn smmu_pt_clear(d: &mut RData, cbndx: u32, index: u32) -> Spec {
-    rely(is_smmu(index) && is_smmu_cfg(cbndx))?;
     if d.halt {
         return Some(());
     }
+    rely(is_smmu(index) && is_smmu_cfg(cbndx))?;
     d.rely_held(lock_id::SPT)?;
     rely(d.tstate == 0)?;
     store(&mut d.spts.vttbr_pool, smmu_ttbr(index, cbndx), 0);
-    d.tstate = 1;
     Some(())
 }
 

@@ -12,7 +12,7 @@ use crate::boot_core::{alloc_remap_addr, gen_vmid};
 use crate::constants::model_only::PAGE_HYP;
 use crate::constants::state::{ACTIVE, READY, UNUSED, VERIFIED};
 use crate::constants::{
-    COREVISOR, HOSTVISOR, INVALID64, KVM_ADDR_SPACE, MAX_LOAD_INFO_NUM, PAGE_SIZE, is_addr, is_pfn, is_vm,
+    COREVISOR, HOSTVISOR, INVALID64, KVM_ADDR_SPACE, MAX_LOAD_INFO_NUM, PAGE_SIZE, is_addr, is_load_idx, is_pfn, is_vm,
 };
 use crate::locks::{acquire_lock_s2page, acquire_lock_vm, release_lock_s2page, release_lock_vm};
 use crate::mem_manager::{assign_pfn_to_smmu, map_vm_io, unmap_smmu_page, update_smmu_page};
@@ -121,7 +121,7 @@ pub fn set_boot_info(d: &mut RData, vmid: u32, load_addr: u64, size: u64) -> Spe
 
 /// Spec: BO-7 (low).
 pub fn remap_vm_image(d: &mut RData, vmid: u32, pfn: u64, load_idx: u32) -> Spec {
-    rely(is_pfn(pfn))?;
+    rely(is_pfn(pfn) && is_load_idx(load_idx))?;
     acquire_lock_vm(d, vmid)?;
     if get_vm_state(d, vmid)? == READY {
         if load_idx < get_vm_next_load_idx(d, vmid)? {
@@ -131,7 +131,7 @@ pub fn remap_vm_image(d: &mut RData, vmid: u32, pfn: u64, load_idx: u32) -> Spec
             let remap = get_vm_remap_addr(d, vmid, load_idx)?;
             if mapped < size.div_ceil(PAGE_SIZE) {
                 let target = remap + mapped * PAGE_SIZE;
-                map_s2pt(d, COREVISOR, target, 3, pfn * PAGE_SIZE | PAGE_HYP)?;
+                map_s2pt(d, COREVISOR, target, 3, (pfn * PAGE_SIZE) | PAGE_HYP)?;
                 set_vm_mapped_pages(d, vmid, load_idx, mapped + 1)?;
             }
         }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The same as calls into the layer below.
+//! The same as calls into the layer below. The vectors decide that they do not rely on the principal themselves: only a
+//! callee may.
 
 use crate::abstract_machine::{clear_phys_page, fetch_from_doracle, panic};
 use crate::constants::model_only::{PAGE_S2_KERNEL, SMMU_HOST_OFFSET};
 use crate::constants::{
     EL2_SMMU_CFG_SIZE, HOSTVISOR, INVALID, INVALID64, MAX_SHARE_COUNT, PAGE_S2_DEVICE, PAGE_SIZE, PMD_TABLE_BIT,
-    S2_RDWR, is_addr, is_pfn, is_vmid, phys_page,
+    S2_RDWR, is_addr, is_gfn, is_pfn, phys_page,
 };
 use crate::locks::{acquire_lock_s2page, release_lock_s2page};
 use crate::mmio_spt_ops::{map_spt, unmap_spt};
@@ -22,9 +23,9 @@ pub fn map_page_host(d: &mut RData, addr: u64) -> Spec {
     let owner = get_pfn_owner(d, pfn)?;
     let count = get_pfn_count(d, pfn)?;
     if owner == INVALID {
-        map_s2pt(d, HOSTVISOR, addr, 3, pfn * PAGE_SIZE | PAGE_S2_DEVICE | S2_RDWR)?;
+        map_s2pt(d, HOSTVISOR, addr, 3, (pfn * PAGE_SIZE) | PAGE_S2_DEVICE | S2_RDWR)?;
     } else if owner == HOSTVISOR || count > 0 {
-        map_s2pt(d, HOSTVISOR, addr, 3, pfn * PAGE_SIZE | PAGE_S2_KERNEL)?;
+        map_s2pt(d, HOSTVISOR, addr, 3, (pfn * PAGE_SIZE) | PAGE_S2_KERNEL)?;
     } else {
         panic(d)?;
     }
@@ -33,7 +34,7 @@ pub fn map_page_host(d: &mut RData, addr: u64) -> Spec {
 
 /// Spec: MM-2 (low). D-03: takes the page from the host's table first.
 pub fn clear_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
-    rely(is_vmid(vmid) && is_pfn(pfn))?;
+    rely(is_pfn(pfn))?;
     acquire_lock_s2page(d)?;
     if get_pfn_owner(d, pfn)? == vmid {
         clear_pfn_host(d, pfn)?;
@@ -47,7 +48,7 @@ pub fn clear_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
 
 /// Spec: MM-3 (low).
 pub fn assign_pfn_to_vm(d: &mut RData, vmid: u32, gfn: u64, pfn: u64) -> Spec {
-    rely(is_vmid(vmid) && is_pfn(pfn))?;
+    rely(is_gfn(gfn) && is_pfn(pfn))?;
     acquire_lock_s2page(d)?;
     let owner = get_pfn_owner(d, pfn)?;
     let count = get_pfn_count(d, pfn)?;
@@ -84,7 +85,7 @@ pub fn map_pfn_vm(d: &mut RData, vmid: u32, addr: u64, pte: u64, level: u32) -> 
 
 /// Spec: MM-5 (low).
 pub fn map_vm_io(d: &mut RData, vmid: u32, gpa: u64, pa: u64) -> Spec {
-    rely(is_vmid(vmid) && is_addr(gpa) && is_addr(pa))?;
+    rely(is_addr(gpa) && is_addr(pa))?;
     acquire_lock_s2page(d)?;
     if get_pfn_owner(d, pa / PAGE_SIZE)? == INVALID {
         map_s2pt(d, vmid, gpa, 3, phys_page(pa) | PAGE_S2_DEVICE | S2_RDWR)?;
@@ -94,7 +95,7 @@ pub fn map_vm_io(d: &mut RData, vmid: u32, gpa: u64, pa: u64) -> Spec {
 
 /// Spec: MM-6 (low).
 pub fn grant_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
-    rely(is_vmid(vmid) && is_pfn(pfn))?;
+    rely(is_pfn(pfn))?;
     acquire_lock_s2page(d)?;
     let owner = get_pfn_owner(d, pfn)?;
     let count = get_pfn_count(d, pfn)?;
@@ -106,7 +107,7 @@ pub fn grant_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
 
 /// Spec: MM-7 (low). D-11: a count of INVALID is decremented, too.
 pub fn revoke_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
-    rely(is_vmid(vmid) && is_pfn(pfn))?;
+    rely(is_pfn(pfn))?;
     acquire_lock_s2page(d)?;
     let owner = get_pfn_owner(d, pfn)?;
     let count = get_pfn_count(d, pfn)?;
@@ -122,7 +123,7 @@ pub fn revoke_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
 
 /// Spec: MM-8 (low). D-04: draws nothing.
 pub fn assign_pfn_to_smmu(d: &mut RData, vmid: u32, gfn: u64, pfn: u64) -> Spec {
-    rely(is_vmid(vmid) && is_pfn(pfn))?;
+    rely(is_gfn(gfn) && is_pfn(pfn))?;
     acquire_lock_s2page(d)?;
     let owner = get_pfn_owner(d, pfn)?;
     let count = get_pfn_count(d, pfn)?;

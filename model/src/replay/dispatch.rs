@@ -3,9 +3,9 @@
 
 use super::call::Callable;
 use super::script::Arg;
+use crate::Spec;
 use crate::rdata::{RData, S2Index};
 use crate::registers;
-use crate::Spec;
 
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]

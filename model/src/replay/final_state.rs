@@ -264,7 +264,8 @@ impl Final {
 
     /// Where `self`, what was expected, and `got` differ: the first few, in both versions.
     pub fn difference(&self, got: &Self) -> Option<(String, String)> {
-        let mut paths: Vec<&String> = self.0.iter().filter(|(path, v)| got.0.get(*path) != Some(v)).map(|e| e.0).collect();
+        let mut paths: Vec<&String> =
+            self.0.iter().filter(|(path, v)| got.0.get(*path) != Some(v)).map(|e| e.0).collect();
         paths.extend(got.0.keys().filter(|path| !self.0.contains_key(*path)));
         if paths.is_empty() {
             return None;

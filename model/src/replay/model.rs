@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The model as what scripts run on.
 
+use super::Subject;
 use super::dispatch::{Outcome, dispatch};
 use super::final_state::Final;
 use super::script::{Init, Step};
-use super::Subject;
 use crate::rdata::RData;
 
 /// The model, with its state.

@@ -53,7 +53,7 @@ pub fn reset_sys_regs(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
 /// A vCPU's MPIDR_EL1.
 fn mpidr(vcpuid: u32) -> u64 {
     let c = u64::from(vcpuid);
-    0x8000_0000 + (c & 15) + (c / 16 & 255) * 256 + (c / 4096 & 255) * 65536
+    0x8000_0000 + (c & 15) + ((c / 16) & 255) * 256 + ((c / 4096) & 255) * 65536
 }
 
 /// Spec: VA-3 (low). D-30: each register starts anew from the context as it was, so that only the last one stays.
@@ -101,14 +101,14 @@ fn expose(d: &mut RData, vmid: u32, vcpuid: u32, index: u32) -> Spec {
     set_int_gpr(d, vmid, vcpuid, index, value)
 }
 
-/// Spec: VA-6 (low). D-30: here the stream moves on.
+/// Spec: VA-6 (low). D-30: here the stream moves on, but not after a fault on memory.
 pub fn prep_abort(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     rely_vcpu(vmid, vcpuid)?;
-    let esr = get_int_esr(d, vmid, vcpuid)?;
-    let rd = (esr >> 16 & 31) as u32;
     let gfn = get_shadow_ctxt(d, vmid, vcpuid, HPFAR_EL2)? / 16;
     rely(is_gfn(gfn))?;
     if gfn * PAGE_SIZE < MAX_MMIO_ADDR {
+        let esr = get_int_esr(d, vmid, vcpuid)?;
+        let rd = (esr >> 16 & 31) as u32;
         set_shadow_dirty_bit(d, vmid, vcpuid, DIRTY_PC_FLAG)?;
         if esr & ESR_WNR == 0 && esr & ESR_S1PTW == 0 {
             // D-31: assigns, and so forgets the PC.
