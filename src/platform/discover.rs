@@ -247,8 +247,11 @@ fn devices(
 ) -> Result<(), BootError> {
     let Some(&parent) = path.last() else { return Ok(()) };
     for node in parent.children() {
-        match device(node) {
-            Some(_) if !is_enabled(node) => {}
+        let kind = device(node);
+        if (kind.is_some() || node.children().next().is_some()) && !is_enabled(node) {
+            continue;
+        }
+        match kind {
             Some(Device::Gic(Gic::V3)) => found.gic = Some(Gic::V3),
             Some(Device::Gic(Gic::V2)) => {
                 found.gic.get_or_insert(Gic::V2);
