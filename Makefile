@@ -73,17 +73,18 @@ bench: setup-run image target/initramfs.img
 
 clippy: setup-lint
 	$(CARGO_HOST) clippy --features sim --lib --test library -- -D warnings
+	$(CARGO_HOST) clippy -p model --all-targets -- -D warnings
 	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) -- -D warnings
 	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) --bins --tests --features semihosting -- -D warnings
 	RUSTFLAGS=-Crelocation-model=static $(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) \
 		--manifest-path tests/linux/probe/Cargo.toml --target-dir target/probe -- -D warnings
 
 fmt: setup-lint
-	$(CARGO_HOST) fmt
+	$(CARGO_HOST) fmt --all
 	$(CARGO_HOST) fmt --manifest-path tests/linux/probe/Cargo.toml
 
 fmt-check: setup-lint
-	$(CARGO_HOST) fmt --check
+	$(CARGO_HOST) fmt --all --check
 	$(CARGO_HOST) fmt --check --manifest-path tests/linux/probe/Cargo.toml
 
 doc:
