@@ -50,18 +50,21 @@ pub fn psci_version_and_features() {
     assert_eq!(by_both(psci::MIGRATE_INFO_TYPE, [0; 3]), NO_TRUSTED_OS);
 }
 
-/// Migration, memory protection, and numbers that are free; those of 64-bit functions that have no such form, too.
+/// Migration, memory protection, modes, and numbers that are free; those of 64-bit functions that have no such form, too.
+/// Whatever the arguments.
 pub fn psci_functions_that_do_not_exist() {
-    let narrow = [0x05, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x1B, 0x1C, 0x1D, 0x1E, 0x1F];
-    let wide = [0x00, 0x02, 0x05, 0x06, 0x08, 0x09, 0x0A, 0x15, 0x16, 0x19, 0x1A, 0x1B, 0x1E, 0x1F];
+    let narrow = [0x05, 0x0B, 0x0F, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x1B, 0x1C, 0x1D, 0x1E, 0x1F];
+    let wide = [0x00, 0x02, 0x05, 0x06, 0x08, 0x09, 0x0A, 0x0B, 0x0F, 0x13, 0x14, 0x15, 0x16, 0x19, 0x1E, 0x1F];
     let narrow = narrow.map(|n| 0x8400_0000 + n);
     let wide = wide.map(|n| 0xC400_0000 + n);
     let mut wrong = 0;
     for function in narrow.into_iter().chain(wide) {
-        let got = by_both(function, [0, 1, 2]);
-        if got != psci::NOT_SUPPORTED {
-            say!("{function:#x}: {got}");
-            wrong += 1;
+        for args in [[0; 3], [0, 1, 2], [1, 2, 3], [u64::MAX; 3]] {
+            let got = by_both(function, args);
+            if got != psci::NOT_SUPPORTED {
+                say!("{function:#x} with {args:x?}: {got}");
+                wrong += 1;
+            }
         }
     }
     assert_eq!(wrong, 0);
