@@ -143,6 +143,7 @@ pub fn set_boot_info(d: &mut RData, vmid: u32, load_addr: u64, size: u64) -> Spe
         rely(is_addr(remap_addr))?;
         let next = remap_addr + size.div_ceil(PAGE_SIZE) * PAGE_SIZE;
         if next >= REMAP_END {
+            d.tag(81);
             d.halt_in_section();
             return Some(0);
         }
@@ -170,8 +171,13 @@ pub fn remap_vm_image(d: &mut RData, vmid: u32, pfn: u64, load_idx: u32) -> Spec
         let image = d.vm(vmid).image(load_idx);
         rely(is_addr(image.load_size))?;
         if image.mapped_pages < image.load_size.div_ceil(PAGE_SIZE) {
+            rely(is_addr(image.remap_addr))?;
             let remap = image.remap_addr + image.mapped_pages * PAGE_SIZE;
             rely(is_addr(remap))?;
+            let page = d.s2page.get(pfn);
+            if page.owner != HOSTVISOR || page.count != 0 {
+                d.tag(21);
+            }
             map_locked(d, COREVISOR, remap, 3, (pfn * PAGE_SIZE) | PAGE_HYP)?;
             if !d.halt {
                 d.vm(vmid).image_mut(load_idx).mapped_pages += 1;
@@ -191,6 +197,9 @@ pub fn verify_and_load_images(d: &mut RData, vmid: u32) -> Spec {
             let load_addr = get_vm_load_addr(d, vmid, i)?;
             let remap_addr = get_vm_remap_addr(d, vmid, i)?;
             let mapped = get_vm_mapped_pages(d, vmid, i)?;
+            if mapped != d.vm(vmid).image(i).load_size.div_ceil(PAGE_SIZE) {
+                d.tag(20);
+            }
             rely(is_addr(load_addr) && is_addr(remap_addr))?;
             unmap_and_load_vm_image(d, vmid, load_addr, remap_addr, mapped)?;
             if verify_image(d, vmid, remap_addr)? == 0 {
@@ -231,6 +240,7 @@ pub fn assign_smmu(d: &mut RData, vmid: u32, pfn: u64, gfn: u64) -> Spec {
     d.rely_free(pt(HOSTVISOR))?;
     d.enter(vm(vmid))?;
     if is_vm(vmid) {
+        d.tag(12);
         if d.vm(vmid).vm_state != VERIFIED {
             return refuse(d);
         }
@@ -304,6 +314,7 @@ pub fn is_inc_exe(d: &mut RData, vmid: u32) -> Spec<u32> {
 
 /// Spec: BO-15 (high). D-27: no lock, no test of any state.
 pub fn save_encrypted_vcpu(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
+    d.tag(27);
     encrypt_gp_regs(d, vmid, vcpuid)?;
     encrypt_sys_regs(d, vmid, vcpuid)
 }
@@ -320,6 +331,7 @@ pub fn load_encrypted_vcpu(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
         return refuse(d);
     }
     info.next_load_info = 1;
+    d.tag(22);
     crate::abstract_machine::decrypt_gp_regs(d, vmid, vcpuid)?;
     crate::abstract_machine::decrypt_sys_regs(d, vmid, vcpuid)?;
     d.leave(vm(vmid))
@@ -337,6 +349,7 @@ pub fn save_encrypt_buf(d: &mut RData, vmid: u32, inbuf: u64, outbuf: u64) -> Sp
     if owner != vmid || out_owner != HOSTVISOR {
         return refuse(d);
     }
+    d.tag(25);
     rely(is_pfn(inbuf) && is_pfn(outbuf))?;
     let value = d.draw(HOSTVISOR);
     d.set_page(outbuf, value);
@@ -361,6 +374,10 @@ pub fn load_decrypt_buf(d: &mut RData, vmid: u32, inbuf: u64) -> Spec {
     d.enter(S2PAGE)?;
     if page.owner != HOSTVISOR {
         return refuse(d);
+    }
+    d.tag(25);
+    if page.count != 0 {
+        d.tag(24);
     }
     d.s2page.set(pfn, S2Page { owner: vmid, count: 0, gfn: INVALID64 });
     clear_host_locked(d, pfn)?;

@@ -117,6 +117,12 @@ pub const SMMU_PGSHIFT: u32 = 12;
 pub const GR1_BASE: u64 = 0x1000;
 /// SMMU: end of the context bank attribute registers.
 pub const GR1_END: u64 = 0x1800;
+/// SMMU: the registers that choose a stream's bank.
+pub const S2CR_BASE: u64 = 0xC00;
+/// SMMU: a context bank's control register.
+pub const CB_SCTLR: u64 = 0;
+/// SMMU: a context bank's translation control register.
+pub const CB_TCR: u64 = 0x30;
 /// SMMU: a context bank's root register.
 pub const CB_TTBR0: u64 = 0x20;
 /// SMMU: a context bank's context register.

@@ -16,6 +16,9 @@ use crate::rdata::RData;
 /// Spec: FH-1. D-54: the mask leaves 24 bits of the address.
 pub fn handle_host_stage2_fault(d: &mut RData) -> Spec {
     let hpfar = read_hpfar_el2(d)?;
+    if hpfar & !HPFAR_MASK != 0 {
+        d.tag(54);
+    }
     let addr = (hpfar & HPFAR_MASK) * 256;
     let esr = read_esr_el2(d)?;
     if emulate_mmio(d, addr, esr)? == INVALID { map_page_host(d, addr) } else { Some(()) }

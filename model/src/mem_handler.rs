@@ -2,7 +2,8 @@
 //! Layer: MemHandler. The high and the low text are the same.
 
 use crate::boot_ops::map_io;
-use crate::constants::{PAGE_SIZE, is_addr, is_paddr, is_smmu_addr, phys_page};
+use crate::constants::state::ACTIVE;
+use crate::constants::{PAGE_SIZE, is_addr, is_paddr, is_smmu_addr, is_vm, phys_page};
 use crate::memory_ops::clear_vm_range;
 use crate::mmio_ops::{smmu_assign_page, smmu_map_page};
 use crate::mmio_raw::smmu_init_pte;
@@ -13,12 +14,16 @@ use crate::{Spec, rely};
 /// Spec: MH-1. D-50: a range of physical memory, given by the host.
 pub fn clear_vm_stage2_range(d: &mut RData, vmid: u32, start: u64, size: u64) -> Spec {
     rely(is_addr(start) && is_addr(size))?;
+    if d.vminfos.get(&vmid).is_some_and(|info| info.vcpu_state.values().any(|state| *state == ACTIVE)) {
+        d.tag(75);
+    }
     if get_vm_poweron(d, vmid)? == 0 { clear_vm_range(d, vmid, start / PAGE_SIZE, size / PAGE_SIZE) } else { Some(()) }
 }
 
 /// Spec: MH-2. Two critical sections.
 pub fn el2_arm_lpae_map(d: &mut RData, iova: u64, paddr: u64, prot: u64, cbndx: u32, index: u32) -> Spec {
     rely(is_smmu_addr(iova) && is_paddr(paddr) && phys_page(prot) == 0)?;
+    d.tag(61);
     let pte = smmu_init_pte(d, prot, paddr)?;
     smmu_assign_page(d, cbndx, index, paddr / PAGE_SIZE, iova / PAGE_SIZE)?;
     smmu_map_page(d, cbndx, index, iova, pte)
@@ -27,6 +32,9 @@ pub fn el2_arm_lpae_map(d: &mut RData, iova: u64, paddr: u64, prot: u64, cbndx: 
 /// Spec: MH-3. The ends are computed from the number of pages, not of bytes.
 pub fn kvm_phys_addr_ioremap(d: &mut RData, vmid: u32, gpa: u64, pa: u64, size: u64) -> Spec {
     rely(is_addr(gpa) && is_paddr(pa) && is_addr(size))?;
+    if !is_vm(vmid) {
+        d.tag(52);
+    }
     let num = size.div_ceil(PAGE_SIZE);
     rely(is_addr(gpa + num) && is_addr(pa + num))?;
     for i in 0..num {

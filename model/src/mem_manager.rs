@@ -41,6 +41,9 @@ pub fn map_page_host(d: &mut RData, addr: u64) -> Spec {
     if page.owner == INVALID {
         map_locked(d, HOSTVISOR, addr, 3, (pfn * PAGE_SIZE) | PAGE_S2_DEVICE | S2_RDWR)?;
     } else if page.owner == HOSTVISOR || page.count > 0 {
+        if page.owner != HOSTVISOR && page.count == INVALID {
+            d.tag(1);
+        }
         map_locked(d, HOSTVISOR, addr, 3, (pfn * PAGE_SIZE) | PAGE_S2_KERNEL)?;
     } else {
         return refuse(d);
@@ -56,6 +59,9 @@ pub fn clear_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
     }
     d.enter(S2PAGE)?;
     if d.s2page.get(pfn).owner == vmid {
+        if d.npt(HOSTVISOR).level(pfn) != 0 {
+            d.tag(3);
+        }
         d.s2page.set(pfn, S2Page { owner: HOSTVISOR, count: 0, gfn: pfn + SMMU_HOST_OFFSET });
         d.set_page(pfn, 0);
     }
@@ -78,12 +84,17 @@ pub fn assign_pfn_to_vm(d: &mut RData, vmid: u32, gfn: u64, pfn: u64) -> Spec {
         }
         d.s2page.set(pfn, S2Page { owner: vmid, count: 0, gfn });
         clear_host_locked(d, pfn)?;
-        if !d.halt {
+        if d.halt {
+            d.tag(81);
+        } else {
             let value = d.draw(vmid);
             d.set_page(pfn, value);
         }
     } else if page.owner == vmid && (page.gfn == INVALID64 || page.gfn == gfn) {
         let count = if page.count == INVALID { 0 } else { page.count };
+        if count != page.count && d.npt(HOSTVISOR).level(pfn) != 0 {
+            d.tag(1);
+        }
         d.s2page.set(pfn, S2Page { owner: vmid, count, gfn });
     } else {
         return refuse(d);
@@ -142,6 +153,9 @@ pub fn revoke_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
     d.enter(S2PAGE)?;
     let page = d.s2page.get(pfn);
     if page.owner == vmid && page.count > 0 {
+        if page.count == INVALID {
+            d.tag(11);
+        }
         d.s2page.set(pfn, S2Page { count: page.count - 1, ..page });
         if page.count == 1 {
             clear_host_locked(d, pfn)?;
@@ -201,6 +215,12 @@ pub(crate) fn update_smmu_locked(d: &mut RData, vmid: u32, cbndx: u32, index: u3
     let pfn = phys_page(pte) / PAGE_SIZE;
     let page = d.s2page.get(pfn);
     d.enter(S2PAGE)?;
+    if vmid == HOSTVISOR && page.owner == HOSTVISOR {
+        d.tag(9);
+        if page.count >= EL2_SMMU_CFG_SIZE {
+            d.tag(10);
+        }
+    }
     if page.owner != vmid || page.gfn != iova / PAGE_SIZE {
         return refuse(d);
     }

@@ -23,6 +23,9 @@ pub fn prot_and_map_vm_s2pt(d: &mut RData, vmid: u32, addr: u64, pte: u64, level
     let pfn = phys_page(pte) / PAGE_SIZE;
     let gfn = addr / PAGE_SIZE;
     if level == 2 {
+        if !pfn.is_multiple_of(PMD_PAGE_NUM) {
+            d.tag(20);
+        }
         let gfn = gfn / PTRS_PER_PMD * PTRS_PER_PMD;
         for i in 0..PMD_PAGE_NUM {
             rely(is_gfn(gfn + i) && is_pfn(pfn + i))?;

@@ -3,8 +3,8 @@
 
 use crate::abstract_machine::{readl_relaxed, readq_relaxed};
 use crate::constants::{
-    CB_CONTEXTIDR, CB_TTBR0, CBAR_TYPE_SHIFT, CBAR_VMID_MASK, GR0_SCR0, GR0_SCR2, GR1_BASE, GR1_END, HOSTVISOR,
-    SCR0_SMCFCFG_SHIFT, SMMU_GLOBAL_BASE, is_smmu, is_smmu_cfg, is_vcpu, is_vmid, smmu_id,
+    CB_CONTEXTIDR, CB_SCTLR, CB_TCR, CB_TTBR0, CBAR_TYPE_SHIFT, CBAR_VMID_MASK, GR0_SCR0, GR0_SCR2, GR1_BASE, GR1_END,
+    HOSTVISOR, S2CR_BASE, SCR0_SMCFCFG_SHIFT, SMMU_GLOBAL_BASE, is_smmu, is_smmu_cfg, is_vcpu, is_vmid, smmu_id,
 };
 use crate::mmio_raw::host_get_mmio_data;
 use crate::rdata::{RData, lock_id};
@@ -19,7 +19,15 @@ pub fn handle_smmu_global_access(d: &mut RData, hsr: u32, offset: u64, smmu_inde
     }
     d.rely_held(lock_id::SMMU)?;
     let data = host_get_mmio_data(d, hsr)?;
-    let allowed = global_access(data, offset, |bank| Some(d.smmu_owner(smmu_id(smmu_index, bank))))?;
+    match offset {
+        GR1_BASE => d.tag(57),
+        S2CR_BASE..GR1_BASE => d.tag(59),
+        _ => {}
+    }
+    let Some(allowed) = global_access(data, offset, |bank| Some(d.smmu_owner(smmu_id(smmu_index, bank)))) else {
+        d.tag(60);
+        return None;
+    };
     Some(allowed.into())
 }
 
@@ -48,7 +56,11 @@ pub fn handle_smmu_cb_access(d: &mut RData, offset: u64) -> Spec<u32> {
         return Some(0);
     }
     // D-59: every other register of a bank is the host's.
-    Some(match (offset - SMMU_GLOBAL_BASE) & 0xFFF {
+    let register = (offset - SMMU_GLOBAL_BASE) & 0xFFF;
+    if [CB_SCTLR, CB_TTBR0 + 4, CB_TCR].contains(&register) {
+        d.tag(59);
+    }
+    Some(match register {
         CB_TTBR0 => 2,
         CB_CONTEXTIDR => 0,
         _ => 1,
@@ -58,8 +70,10 @@ pub fn handle_smmu_cb_access(d: &mut RData, offset: u64) -> Spec<u32> {
 /// Spec: IX-3 (high). The model has no devices: a write of 4 or 8 bytes leaves no trace (D-58), any other halts (D-67).
 pub fn __handle_smmu_write(d: &mut RData, _hsr: u32, _fault_ipa: u64, len: u32, _val: u64, _write_val: u32) -> Spec {
     rely(is_vcpu(d.cur_vcpuid))?;
-    if len != 8 && len != 4 {
-        d.halt = true;
+    match len {
+        8 => {}
+        4 => d.tag(58),
+        _ => d.halt = true,
     }
     Some(())
 }

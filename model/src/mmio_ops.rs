@@ -2,10 +2,10 @@
 //! Layer: MmioOps.
 
 use crate::boot_ops::{assign_smmu, clear_smmu, map_smmu};
-use crate::constants::state::POWEROFF;
+use crate::constants::state::{POWEROFF, VERIFIED};
 use crate::constants::{
-    INVALID, PAGE_SIZE, is_addr, is_gfn, is_pfn, is_smmu, is_smmu_addr, is_smmu_cfg, is_vcpu, is_vmid, phys_page,
-    smmu_id, smmu_ttbr,
+    HOSTVISOR, INVALID, PAGE_SIZE, is_addr, is_gfn, is_pfn, is_smmu, is_smmu_addr, is_smmu_cfg, is_vcpu, is_vm,
+    is_vmid, phys_page, smmu_id, smmu_ttbr,
 };
 use crate::mmio_ops_aux::{handle_host_mmio, search};
 use crate::mmio_spt_ops::init_locked;
@@ -51,6 +51,7 @@ pub fn el2_free_smmu_pgd(d: &mut RData, cbndx: u32, index: u32) -> Spec {
         rely(is_vmid(vmid))?;
         d.enter(vm(vmid))?;
         let off = d.vm(vmid).vm_state == POWEROFF;
+        d.tag(if vmid == HOSTVISOR { 15 } else { 68 });
         d.leave(vm(vmid))?;
         if !off {
             d.halt = true;
@@ -75,6 +76,9 @@ pub fn el2_alloc_smmu_pgd(d: &mut RData, cbndx: u32, vmid: u32, index: u32) -> S
     let id = smmu_id(index, cbndx);
     if d.smmu_owner(id) == INVALID {
         d.rely_free(SPT)?;
+        if is_vm(vmid) && d.vm(vmid).vm_state == VERIFIED {
+            d.tag(13);
+        }
         d.smmu_vmid.insert(id, vmid);
         init_locked(d, cbndx, index)?;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: NPTOps.
 
-use crate::constants::{HOSTVISOR, PAGE_GUEST, PAGE_SIZE, is_addr, is_pfn, is_vmid};
+use crate::constants::{HOSTVISOR, PAGE_GUEST, PAGE_SIZE, is_addr, is_pfn, is_vmid, pgd_idx, pmd_idx, pud_idx};
 use crate::page_table::Mapped;
 use crate::rdata::{RData, lock_id};
 use crate::{Spec, rely};
@@ -43,6 +43,9 @@ pub fn map_s2pt(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) -> Sp
 /// One mapping operation under PT(`vmid`). A halt leaves the lock held.
 pub(crate) fn map_locked(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) -> Spec {
     d.enter(lock_id::pt(vmid))?;
+    if level == 2 && d.npt(vmid).pmd_t.contains(&(pgd_idx(addr), pud_idx(addr), pmd_idx(addr))) {
+        d.tag(7);
+    }
     match d.npt(vmid).local_mmap(vmid, addr, level, pte)? {
         Mapped::Done => d.leave(lock_id::pt(vmid)),
         Mapped::Halt => {

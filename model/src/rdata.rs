@@ -8,7 +8,7 @@ use crate::oracle::Environment;
 use crate::page_table::{Npt, Spt};
 use crate::registers::RegisterFile;
 use crate::{Spec, rely};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Identities of the locks, as the high specifications have them.
 pub mod lock_id {
@@ -239,8 +239,8 @@ pub struct CoreData {
     pub next_remap_ptr: u64,
 }
 
-/// The state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The state. To be compared by [`crate::replay::Final`]: what is only read may become an explicit default entry.
+#[derive(Clone, Debug)]
 pub struct RData {
     /// The machine has stopped.
     pub halt: bool,
@@ -286,6 +286,8 @@ pub struct RData {
     pub core_data_log: BTreeMap<u32, u64>,
     /// What comes from outside.
     pub env: Environment,
+    /// No state of the specification: see [`RData::tag`].
+    tags: BTreeSet<u32>,
 }
 
 impl RData {
@@ -314,7 +316,20 @@ impl RData {
             data_log: BTreeMap::new(),
             core_data_log: BTreeMap::new(),
             env: Environment::default(),
+            tags: BTreeSet::new(),
         }
+    }
+
+    /// Notes that this step does something that a careful implementation does not do to the letter: the number of the
+    /// difference. Only steps of high specifications that really come to such a case are tagged, and only where the
+    /// ruling is not to follow the high specification.
+    pub fn tag(&mut self, difference: u32) {
+        self.tags.insert(difference);
+    }
+
+    /// The differences noted since the last call: where a comparison with an implementation must end.
+    pub fn take_tags(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.tags)
     }
 
     /// Halts the machine inside a critical section.

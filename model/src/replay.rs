@@ -123,14 +123,19 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Runs all scripts of a file's text.
-    pub fn of<S: Subject>(text: &str) -> Result<Self, String> {
+    /// Runs all scripts of a file's text. A line that is no script counts as failed.
+    pub fn of<S: Subject>(text: &str) -> Self {
         let mut tally = Self::default();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let script = Script::parse(line).map_err(|e| format!("line {}: {e}", number + 1))?;
-            tally.add(run::<S>(&script));
+            tally.add(match Script::parse(line) {
+                Ok(script) => run::<S>(&script),
+                Err(got) => {
+                    let id = format!("line {}", number + 1);
+                    Verdict::Failed(Failure { id, step: None, expected: "a script".into(), got })
+                }
+            });
         }
-        Ok(tally)
+        tally
     }
 
     /// Counts one verdict.

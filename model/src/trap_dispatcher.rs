@@ -87,6 +87,7 @@ fn dispatch(d: &mut RData, call: u64, args: &Args) -> Option<Spec<Option<u64>>> 
         hvc::SET_BOOT_INFO => {
             let (vmid, addr, size) = (args.vm(1)?, args.addr(2, KVM_PHYS_SIZE)?, args.addr(3, KVM_PHYS_SIZE)?);
             sum_below(addr, size, KVM_PHYS_SIZE)?;
+            d.tag(19);
             set_boot_info(d, vmid, addr, size).map(|_| ())
         }
         hvc::REMAP_VM_IMAGE => {
@@ -131,6 +132,10 @@ fn dispatch(d: &mut RData, call: u64, args: &Args) -> Option<Spec<Option<u64>>> 
             let (vmid, vcpuid) = (args.vm(1)?, args.below(2, VCPU_PER_VM)?);
             register_vcpu(d, vmid, vcpuid)
         }
+        hvc::ENCRYPT_BUF..=hvc::LOAD_CRYPT_VCPU => {
+            d.tag(28);
+            Some(())
+        }
         _ => Some(()),
     };
     Some(step.map(|()| None))
@@ -146,6 +151,7 @@ pub fn vm_exit_dispatcher(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec<u32> {
         }
         EC_HVC64 => core_handle_pvops(d)?,
         _ => {
+            d.tag(46);
             panic(d)?;
             0
         }

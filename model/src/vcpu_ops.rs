@@ -44,6 +44,9 @@ pub fn restore_shadow_kvm_regs(d: &mut RData) -> Spec {
     let ctxt = d.ctxt(vmid, vcpuid);
     let dirty = ctxt.get("dirty");
     if dirty == INVALID64 {
+        if d.vm(vmid).inc_exe == 1 {
+            d.tag(23);
+        }
         reset_gp_regs(d, vmid, vcpuid)?;
         reset_sys_regs(d, vmid, vcpuid)?;
         if !d.halt {
@@ -58,6 +61,9 @@ pub fn restore_shadow_kvm_regs(d: &mut RData) -> Spec {
     if dirty & PENDING_EXCEPT_INJECT_FLAG != 0 {
         update_exception_gp_regs(d, vmid, vcpuid)?;
     }
+    if dirty & DIRTY_PC_FLAG != 0 && dirty & PENDING_EXCEPT_INJECT_FLAG != 0 {
+        d.tag(36);
+    }
     let ctxt = d.ctxt(vmid, vcpuid);
     if dirty & DIRTY_PC_FLAG != 0 {
         let pc = ctxt.get("pc");
@@ -69,6 +75,7 @@ pub fn restore_shadow_kvm_regs(d: &mut RData) -> Spec {
     ctxt.set("far_el2", 0);
     let addr = d.draw_core(vmid);
     if addr > 0 && is_addr(addr) {
+        d.tag(37);
         post_handle_shadow_s2pt_fault(d, vmid, vcpuid, addr)?;
     }
     Some(())

@@ -33,6 +33,9 @@ pub fn reset_gp_regs(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
         return Some(());
     }
     let pstate = d.draw(vmid);
+    if pstate != PSTATE_FAULT_BITS_64 {
+        d.tag(38);
+    }
     let ctxt = d.ctxt(vmid, vcpuid);
     GP.into_iter().chain(FP).for_each(|reg| ctxt.set(reg, 0));
     ctxt.set("pstate", pstate);
@@ -46,6 +49,7 @@ pub fn reset_sys_regs(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     if d.halt {
         return Some(());
     }
+    d.tag(29);
     let ctxt = d.ctxt(vmid, vcpuid);
     (1..=24).for_each(|i: u32| ctxt.set(GP[i as usize], oracle::reg_desc(i)));
     Some(())
@@ -60,6 +64,9 @@ pub fn sync_dirty_to_shadow(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     let dirty = d.ctxt(vmid, vcpuid).get("dirty");
     let value = d.env.doracle(vmid, d.data_pos(vmid));
     let synced: Vec<_> = GP.into_iter().enumerate().filter(|(i, _)| dirty >> i & 1 == 1).map(|(_, reg)| reg).collect();
+    if synced.len() > 1 {
+        d.tag(30);
+    }
     synced.iter().for_each(|_| _ = d.draw(vmid));
     let ctxt = d.ctxt(vmid, vcpuid);
     synced.into_iter().for_each(|reg| ctxt.set(reg, value));
@@ -126,6 +133,10 @@ pub fn prep_abort(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     if gfn * PAGE_SIZE < MAX_MMIO_ADDR {
         let read = esr & ESR_WNR == 0 && esr & ESR_S1PTW == 0;
         ctxt.set("dirty", if read { 1 << (esr >> 16 & 31) } else { DIRTY_PC_FLAG });
+        d.tag(32);
+        if read {
+            d.tag(31);
+        }
     }
     Some(())
 }

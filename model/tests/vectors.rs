@@ -34,7 +34,7 @@ fn the_model_agrees_with_all_vectors() {
         assert!(files.iter().any(|file| file == needed), "{needed} is missing");
     }
     for file in files {
-        let tally = Tally::of::<Model>(&read(&file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let tally = Tally::of::<Model>(&read(&file));
         println!("{file}: model: {tally}");
         assert!(tally.passed > 0, "{file} is empty");
         assert!(tally.failures.is_empty(), "{file}: {}", tally.failures[0]);
@@ -155,5 +155,5 @@ fn numbers_beyond_what_a_double_holds_are_exact() {
     let script = Script::parse(&large).expect("a script");
     assert_eq!(script.steps[1].to_string(), "check64(9007199254740993)");
     assert!(Script::parse("{\"id\":\"t\"}").is_err());
-    assert!(Tally::of::<Model>("no json").is_err());
+    assert_eq!(Tally::of::<Model>("no json").failures.len(), 1);
 }

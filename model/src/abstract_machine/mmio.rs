@@ -127,6 +127,7 @@ pub fn readl_relaxed(d: &mut RData, _addr: u64) -> Spec<u64> {
 
 /// Spec: AM-133. D-41: the sum goes to ESR_EL2.
 pub fn host_skip_instr(d: &mut RData) -> Spec {
+    d.tag(41);
     if !d.halt {
         skip(&mut d.regs);
     }

@@ -6,7 +6,7 @@ use crate::constants::model_only::{
     ARMV8_PMU_USERENR_MASK, CNTHCTL_EL1PCEN, CNTHCTL_EL1PCTEN, CPTR_EL2_DEFAULT, CPTR_VM, HCR_HOST_NVHE_FLAGS,
     HCR_HYPSEC_VM_FLAGS, HYPSEC_MDCR_EL2_FLAG,
 };
-use crate::constants::{HOSTVISOR, pt_vttbr};
+use crate::constants::{HOSTVISOR, is_vm, pt_vttbr};
 use crate::rdata::RData;
 use crate::registers::{FAULT, FP, GP, Group, Reg, RegisterFile, SWITCHED, group};
 
@@ -54,6 +54,7 @@ pub fn core_to_host(d: &mut RData) -> Spec {
 /// Spec: AM-102. D-40: the operands are swapped: x0 to x30 keep the CPU's values, and all other registers of the record
 /// are overwritten by the context's.
 pub fn core_to_vm(d: &mut RData) -> Spec {
+    d.tag(40);
     from_core(d, |regs, ctxt| {
         let others: Vec<Reg> = regs
             .nonzero()
@@ -72,6 +73,9 @@ pub fn exit_populate_fault(d: &mut RData) -> Spec {
 
 /// Spec: AM-104. D-39: PC, PSTATE and ESR_EL1 are not among them.
 pub fn save_sysregs(d: &mut RData) -> Spec {
+    if is_vm(d.cur_vmid) {
+        d.tag(39);
+    }
     to_core(d, |ctxt, regs| {
         ctxt.copy(regs, &SWITCHED);
         ctxt.set("mpidr_el1", regs.get("vmpidr_el2"));
@@ -121,6 +125,7 @@ pub fn deactivate_traps(d: &mut RData) -> Spec {
 
 /// Spec: AM-110. D-42: arithmetic on the tokens.
 pub fn timer_enable_traps(d: &mut RData) -> Spec {
+    d.tag(42);
     on_cpu(d, |regs| {
         let cnthctl = regs.get("cnthctl_el2");
         regs.set("cnthctl_el2", cnthctl.wrapping_sub(CNTHCTL_EL1PCEN).wrapping_add(CNTHCTL_EL1PCTEN));
@@ -134,6 +139,7 @@ pub(super) fn skip(regs: &mut RegisterFile) {
 
 /// Spec: AM-111. D-41: the sum goes to ESR_EL2.
 pub fn core_handle_sys64(d: &mut RData) -> Spec {
+    d.tag(41);
     on_cpu(d, skip)
 }
 

@@ -190,6 +190,7 @@ pub fn smmu_pt_clear(d: &mut RData, cbndx: u32, index: u32) -> Spec {
     rely(is_smmu(index) && is_smmu_cfg(cbndx))?;
     d.rely_held(lock_id::SPT)?;
     rely(d.tstate == 0)?;
+    d.tag(64);
     store(&mut d.spts.vttbr_pool, smmu_ttbr(index, cbndx), 0);
     Some(())
 }

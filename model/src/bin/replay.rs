@@ -13,21 +13,20 @@ fn main() -> ExitCode {
     }
     let mut total = Tally::default();
     for file in &files {
-        let tally = std::fs::read_to_string(file).map_err(|e| e.to_string()).and_then(|text| Tally::of::<Model>(&text));
-        match tally {
-            Ok(tally) => {
-                println!("{file}: model: {tally}");
-                tally.failures.iter().for_each(|failure| println!("  {failure}"));
-                let mut names = BTreeMap::<&str, usize>::new();
-                tally.not_modelled.iter().for_each(|name| *names.entry(name).or_default() += 1);
-                names.iter().for_each(|(name, count)| println!("  not modelled: {name} ({count} scripts)"));
-                total.extend(tally);
-            }
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
             Err(error) => {
                 eprintln!("{file}: {error}");
                 return ExitCode::from(2);
             }
-        }
+        };
+        let tally = Tally::of::<Model>(&text);
+        println!("{file}: model: {tally}");
+        tally.failures.iter().for_each(|failure| println!("  {failure}"));
+        let mut names = BTreeMap::<&str, usize>::new();
+        tally.not_modelled.iter().for_each(|name| *names.entry(name).or_default() += 1);
+        names.iter().for_each(|(name, count)| println!("  not modelled: {name} ({count} scripts)"));
+        total.extend(tally);
     }
     println!("total: model: {total}");
     if total.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -130,6 +130,7 @@ pub fn remap_vm_image(d: &mut RData, vmid: u32, pfn: u64, load_idx: u32) -> Spec
             let mapped = get_vm_mapped_pages(d, vmid, load_idx)?;
             let remap = get_vm_remap_addr(d, vmid, load_idx)?;
             if mapped < size.div_ceil(PAGE_SIZE) {
+                rely(is_addr(remap))?;
                 let target = remap + mapped * PAGE_SIZE;
                 map_s2pt(d, COREVISOR, target, 3, (pfn * PAGE_SIZE) | PAGE_HYP)?;
                 set_vm_mapped_pages(d, vmid, load_idx, mapped + 1)?;

@@ -28,7 +28,9 @@ impl Final {
         for (key, value) in json.as_object().ok_or("final is no object")? {
             match key.as_str() {
                 "s2page" => state.runs(key, value, |run, i| match run {
-                    [key, _, owner, count, gfn] => Some((key + i, format!("{owner} {count} {}", gfn.wrapping_add(i)))),
+                    [key, _, owner, count, gfn] => {
+                        Some((key.wrapping_add(i), format!("{owner} {count} {}", gfn.wrapping_add(i))))
+                    }
                     _ => None,
                 })?,
                 "npts" => {
@@ -66,7 +68,9 @@ impl Final {
         let path = format!("{path}/{field}");
         if field == "pt" {
             self.runs(&path, value, |run, i| match run {
-                [gfn, _, pfn, level, pte] => Some((gfn + i, format!("{} {level} {pte}", pfn + i))),
+                [gfn, _, pfn, level, pte] => {
+                    Some((gfn.wrapping_add(i), format!("{} {level} {pte}", pfn.wrapping_add(i))))
+                }
                 _ => None,
             })
         } else {
@@ -80,7 +84,7 @@ impl Final {
         if field == "pt" {
             for (ttbr, table) in object(field, value)? {
                 self.runs(&format!("spts/pt/{ttbr}"), table, |run, i| match run {
-                    [gfn, _, pfn, pte] => Some((gfn + i, format!("{} {pte}", pfn + i))),
+                    [gfn, _, pfn, pte] => Some((gfn.wrapping_add(i), format!("{} {pte}", pfn.wrapping_add(i)))),
                     _ => None,
                 })?;
             }
