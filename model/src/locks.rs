@@ -91,7 +91,7 @@ pub mod low {
     use crate::rdata::RData;
     use crate::{Spec, rely};
 
-    /// Spec: LK-1 to LK-6 (low): what they have in common.
+    /// What LK-1 to LK-6 (low) have in common: `acquire_lock_spec0`.
     pub fn acquire_lock(d: &mut RData, lk: u32) -> Spec {
         wait_hlock(d, lk)?;
         acquire_shared(d, lk)

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Synchronisation primitives. They do not look at `halt`, and number the locks from 0, one less than the layers above
 //! (D-70): `release_shared_core` looks at identity 0, which above is the history of flat memory.
+//!
+//! AM-2 to AM-7 go by the definitions' own names, which the vectors use, too: `release_shared_pt`, where the restated
+//! specification has `release_pt_shared`.
 
 use crate::constants::is_vmid;
 use crate::history::Event;

@@ -11,8 +11,8 @@ use crate::{Spec, rely};
 
 /// Declares getter and setter of a stage-2 bump pointer.
 macro_rules! next_pointer {
-    ($get:ident, $set:ident, $field:ident, $get_id:literal, $set_id:literal) => {
-        #[doc = concat!("Spec: ", $get_id, ".")]
+    ($field:ident; $(#[$get_doc:meta])* fn $get:ident; $(#[$set_doc:meta])* fn $set:ident;) => {
+        $(#[$get_doc])*
         pub fn $get(d: &mut RData, vmid: u32) -> Spec<u64> {
             if d.halt {
                 return Some(0);
@@ -22,7 +22,7 @@ macro_rules! next_pointer {
             Some(d.npt(vmid).$field)
         }
 
-        #[doc = concat!("Spec: ", $set_id, ".")]
+        $(#[$set_doc])*
         pub fn $set(d: &mut RData, vmid: u32, next: u64) -> Spec {
             if d.halt {
                 return Some(());
@@ -35,9 +35,29 @@ macro_rules! next_pointer {
     };
 }
 
-next_pointer!(get_pgd_next, set_pgd_next, pgd_next, "AM-22", "AM-23");
-next_pointer!(get_pud_next, set_pud_next, pud_next, "AM-24", "AM-25");
-next_pointer!(get_pmd_next, set_pmd_next, pmd_next, "AM-26", "AM-27");
+next_pointer! {
+    pgd_next;
+    /// Spec: AM-22.
+    fn get_pgd_next;
+    /// Spec: AM-23.
+    fn set_pgd_next;
+}
+
+next_pointer! {
+    pud_next;
+    /// Spec: AM-24.
+    fn get_pud_next;
+    /// Spec: AM-25.
+    fn set_pud_next;
+}
+
+next_pointer! {
+    pmd_next;
+    /// Spec: AM-26.
+    fn get_pmd_next;
+    /// Spec: AM-27.
+    fn set_pmd_next;
+}
 
 /// Spec: AM-28.
 pub fn pt_load(d: &mut RData, vmid: u32, addr: u64) -> Spec<u64> {
@@ -203,8 +223,8 @@ pub mod low {
 
     /// Declares the low variants.
     macro_rules! valid {
-        ($($id:literal $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
-            #[doc = concat!("Spec: ", $id, " (low).")]
+        ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
+            $(#[$doc])*
             pub fn $name(d: &mut RData, $($arg: $ty),*) -> Spec<$ret> {
                 if !d.halt {
                     rely_valid(d)?;
@@ -215,13 +235,21 @@ pub mod low {
     }
 
     valid! {
-        "AM-22" get_pgd_next(vmid: u32) -> u64;
-        "AM-23" set_pgd_next(vmid: u32, next: u64) -> ();
-        "AM-24" get_pud_next(vmid: u32) -> u64;
-        "AM-25" set_pud_next(vmid: u32, next: u64) -> ();
-        "AM-26" get_pmd_next(vmid: u32) -> u64;
-        "AM-27" set_pmd_next(vmid: u32, next: u64) -> ();
-        "AM-28" pt_load(vmid: u32, addr: u64) -> u64;
-        "AM-29" pt_store(vmid: u32, addr: u64, value: u64) -> ();
+        /// Spec: AM-22 (low).
+        fn get_pgd_next(vmid: u32) -> u64;
+        /// Spec: AM-23 (low).
+        fn set_pgd_next(vmid: u32, next: u64) -> ();
+        /// Spec: AM-24 (low).
+        fn get_pud_next(vmid: u32) -> u64;
+        /// Spec: AM-25 (low).
+        fn set_pud_next(vmid: u32, next: u64) -> ();
+        /// Spec: AM-26 (low).
+        fn get_pmd_next(vmid: u32) -> u64;
+        /// Spec: AM-27 (low).
+        fn set_pmd_next(vmid: u32, next: u64) -> ();
+        /// Spec: AM-28 (low).
+        fn pt_load(vmid: u32, addr: u64) -> u64;
+        /// Spec: AM-29 (low).
+        fn pt_store(vmid: u32, addr: u64, value: u64) -> ();
     }
 }

@@ -57,6 +57,7 @@ fn mpidr(vcpuid: u32) -> u64 {
 }
 
 /// Spec: VA-3 (low). D-30: each register starts anew from the context as it was, so that only the last one stays.
+/// Whether the stream moves on is not written down, and no vector asks.
 pub fn sync_dirty_to_shadow(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     rely_vcpu(vmid, vcpuid)?;
     let dirty = get_shadow_dirty_bit(d, vmid, vcpuid)?;
