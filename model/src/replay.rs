@@ -7,10 +7,10 @@ mod final_state;
 mod model;
 mod script;
 
-pub use dispatch::{Outcome, is_modelled};
+pub use dispatch::{Outcome, dispatch, is_modelled};
 pub use final_state::Final;
 pub use model::Model;
-pub use script::{Init, Script, Step};
+pub use script::{Arg, Init, Script, Step};
 
 use std::fmt;
 
