@@ -4,8 +4,8 @@
 pub mod low;
 
 use crate::abstract_machine::{
-    encrypt_gp_regs, encrypt_sys_regs, get_vm_load_addr, get_vm_mapped_pages, get_vm_next_load_idx, get_vm_remap_addr,
-    get_vm_state, panic, set_vm_state, verify_image,
+    get_vm_load_addr, get_vm_mapped_pages, get_vm_next_load_idx, get_vm_remap_addr, get_vm_state, panic, set_vm_state,
+    verify_image,
 };
 use crate::boot_aux::unmap_and_load_vm_image;
 use crate::boot_core::gen_vmid;
@@ -18,10 +18,10 @@ use crate::constants::{
 use crate::locks::{acquire_lock_vm, release_lock_vm};
 use crate::mem_manager::{assign_smmu_locked, map_vm_io, unmap_smmu_locked, update_smmu_locked};
 use crate::mmio_spt_ops::init_locked;
-use crate::npt_ops::{clear_host_locked, map_locked};
+use crate::npt_ops::map_locked;
 use crate::oracle;
 use crate::rdata::lock_id::{CORE, S2PAGE, SPT, pt, vm};
-use crate::rdata::{Image, RData, S2Page};
+use crate::rdata::{Image, RData};
 use crate::{Spec, rely};
 
 /// Halts with the locks taken so far held.
@@ -300,93 +300,44 @@ pub fn map_io(d: &mut RData, vmid: u32, gpa: u64, pa: u64) -> Spec {
     done(d, vmid)
 }
 
-/// Spec: BO-14 (high).
+/// Spec: BO-14 (high). From here on, the high text is the low one: calls, without assumptions of its own.
 pub fn is_inc_exe(d: &mut RData, vmid: u32) -> Spec<u32> {
-    rely(is_vmid(vmid))?;
-    if d.halt {
-        return Some(0);
-    }
-    d.enter(vm(vmid))?;
-    let flag = d.vm(vmid).inc_exe;
-    d.leave(vm(vmid))?;
-    Some(flag)
+    low::is_inc_exe(d, vmid)
 }
 
 /// Spec: BO-15 (high). D-27: no lock, no test of any state.
 pub fn save_encrypted_vcpu(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     d.tag(27);
-    encrypt_gp_regs(d, vmid, vcpuid)?;
-    encrypt_sys_regs(d, vmid, vcpuid)
+    low::save_encrypted_vcpu(d, vmid, vcpuid)
 }
 
 /// Spec: BO-16 (high). D-22: the flag ends up in the image count.
 pub fn load_encrypted_vcpu(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
-    rely(is_vmid(vmid) && is_vcpu(vcpuid))?;
-    if d.halt {
-        return Some(());
+    low::load_encrypted_vcpu(d, vmid, vcpuid)?;
+    if !d.halt {
+        d.tag(22);
     }
-    d.enter(vm(vmid))?;
-    let info = d.vm(vmid);
-    if info.vm_state != READY || info.vcpu_state(vcpuid) != READY {
-        return refuse(d);
-    }
-    info.next_load_info = 1;
-    d.tag(22);
-    crate::abstract_machine::decrypt_gp_regs(d, vmid, vcpuid)?;
-    crate::abstract_machine::decrypt_sys_regs(d, vmid, vcpuid)?;
-    d.leave(vm(vmid))
+    Some(())
 }
 
 /// Spec: BO-17 (high). D-25: `outbuf` is an address here and a page number there.
 pub fn save_encrypt_buf(d: &mut RData, vmid: u32, inbuf: u64, outbuf: u64) -> Spec {
-    rely(is_vmid(vmid) && is_addr(inbuf) && is_addr(outbuf))?;
-    if d.halt {
-        return Some(());
+    let result = low::save_encrypt_buf(d, vmid, inbuf, outbuf);
+    if result.is_none() || !d.halt {
+        d.tag(25);
     }
-    d.enter(S2PAGE)?;
-    let owner = d.s2page.get(inbuf / PAGE_SIZE).owner;
-    let out_owner = d.s2page.get(outbuf / PAGE_SIZE).owner;
-    if owner != vmid || out_owner != HOSTVISOR {
-        return refuse(d);
-    }
-    d.tag(25);
-    rely(is_pfn(inbuf) && is_pfn(outbuf))?;
-    let value = d.draw(HOSTVISOR);
-    d.set_page(outbuf, value);
-    d.leave(S2PAGE)
+    result
 }
 
 /// Spec: BO-18 (high). D-24: the count is not asked. D-25: `inbuf` is an address here and a page number there.
 pub fn load_decrypt_buf(d: &mut RData, vmid: u32, inbuf: u64) -> Spec {
-    rely(is_vmid(vmid) && is_addr(inbuf))?;
-    if d.halt {
-        return Some(());
+    let count = d.s2page.get(inbuf / PAGE_SIZE).count;
+    let result = low::load_decrypt_buf(d, vmid, inbuf);
+    if result.is_none() || !d.halt {
+        d.tag(25);
+        if count != 0 {
+            d.tag(24);
+        }
     }
-    d.rely_free(vm(vmid))?;
-    d.rely_free(S2PAGE)?;
-    d.rely_free(pt(HOSTVISOR))?;
-    d.enter(vm(vmid))?;
-    if d.vm(vmid).vm_state != READY {
-        return refuse(d);
-    }
-    let pfn = inbuf / PAGE_SIZE;
-    let page = d.s2page.get(pfn);
-    d.enter(S2PAGE)?;
-    if page.owner != HOSTVISOR {
-        return refuse(d);
-    }
-    d.tag(25);
-    if page.count != 0 {
-        d.tag(24);
-    }
-    d.s2page.set(pfn, S2Page { owner: vmid, count: 0, gfn: INVALID64 });
-    clear_host_locked(d, pfn)?;
-    if d.halt {
-        return Some(());
-    }
-    rely(is_pfn(inbuf))?;
-    let value = d.draw(HOSTVISOR);
-    d.set_page(inbuf, value);
-    d.leave(S2PAGE)?;
-    d.leave(vm(vmid))
+    result
 }

@@ -226,7 +226,6 @@ pub fn load_encrypted_vcpu(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
 
 /// Spec: BO-17 (low).
 pub fn save_encrypt_buf(d: &mut RData, vmid: u32, inbuf: u64, outbuf: u64) -> Spec {
-    rely(is_addr(inbuf) && is_addr(outbuf))?;
     acquire_lock_s2page(d)?;
     let owner = get_pfn_owner(d, inbuf / PAGE_SIZE)?;
     let out_owner = get_pfn_owner(d, outbuf / PAGE_SIZE)?;
@@ -240,7 +239,6 @@ pub fn save_encrypt_buf(d: &mut RData, vmid: u32, inbuf: u64, outbuf: u64) -> Sp
 
 /// Spec: BO-18 (low).
 pub fn load_decrypt_buf(d: &mut RData, vmid: u32, inbuf: u64) -> Spec {
-    rely(is_addr(inbuf))?;
     acquire_lock_vm(d, vmid)?;
     if get_vm_state(d, vmid)? == READY {
         acquire_lock_s2page(d)?;
