@@ -118,11 +118,12 @@ pub fn external_abort(from: &Interrupted, abort: Syndrome) -> Entry {
     };
     let class = if from_el0(from) { class } else { class + EC_SAME_LEVEL };
     let status = if abort.0 & Syndrome::S1PTW != 0 { FSC_EXTERNAL_WALK | 3 } else { FSC_EXTERNAL };
-    let mut kept = Syndrome::IL | Syndrome::FNV;
+    let mut kept = Syndrome::FNV;
     if abort.class() == Class::DataAbort {
         kept |= Syndrome::WNR | Syndrome::CM;
     }
-    enter(from, (class << 26) | (abort.0 & kept) | status)
+    // IL is 1 for instruction aborts, and for data aborts without a valid ISS: whatever the instruction's length.
+    enter(from, (class << 26) | Syndrome::IL | (abort.0 & kept) | status)
 }
 
 /// The entry of an undefined-instruction exception. `trap` tells the length of the instruction.
@@ -194,6 +195,13 @@ mod tests {
         assert_eq!(external_abort(&at(0), FETCH).esr, (0x20 << 26) | Syndrome::IL | 0x10);
         assert_eq!(external_abort(&at(5), FETCH).esr >> 26, 0x21);
         assert_eq!(undefined(&at(5), DATA_WRITE).esr, Syndrome::IL);
+    }
+
+    #[test]
+    fn a_short_instruction_aborts_like_a_long_one() {
+        let short = Syndrome(DATA_WRITE.0 & !Syndrome::IL);
+        assert_eq!(external_abort(&at(0x10), short).esr, external_abort(&at(0x10), DATA_WRITE).esr);
+        assert_eq!(undefined(&at(0x10), short).esr, 0);
     }
 
     #[test]

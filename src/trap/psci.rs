@@ -119,14 +119,50 @@ impl HostCpu {
 /// The result of a call: x0 of success, or an error.
 type Outcome = Result<u64, ErrorCode>;
 
+/// Whether the host may call a function. The others change what Corevisor has no view of, or would have to undo.
+fn is_served(id: FunctionId) -> bool {
+    use FunctionId as Id;
+    matches!(
+        id,
+        Id::PsciVersion
+            | Id::PsciFeatures
+            | Id::CpuSuspend32
+            | Id::CpuSuspend64
+            | Id::CpuOff
+            | Id::CpuOn32
+            | Id::CpuOn64
+            | Id::AffinityInfo32
+            | Id::AffinityInfo64
+            | Id::MigrateInfoType
+            | Id::SystemOff
+            | Id::SystemReset
+            | Id::SystemReset232
+            | Id::SystemReset264
+            | Id::CpuDefaultSuspend32
+            | Id::CpuDefaultSuspend64
+            | Id::NodeHwState32
+            | Id::NodeHwState64
+            | Id::SystemSuspend32
+            | Id::SystemSuspend64
+            | Id::PsciStatResidency32
+            | Id::PsciStatResidency64
+            | Id::PsciStatCount32
+            | Id::PsciStatCount64
+    )
+}
+
 impl<M: Machine> Corevisor<M> {
     /// Carries out the PSCI function `id` with its arguments in `regs`; the result goes to x0. SYSTEM_OFF, CPU_OFF and
     /// the like return only if the firmware refuses.
     pub(super) fn psci<const OUTER: u8>(&self, id: u32, regs: &mut Registers, outer: &mut Held<'_, OUTER>) {
         let args = [id.into(), regs[1], regs[2], regs[3]];
-        let outcome = Function::try_from(&args)
-            .map_err(ErrorCode::from)
-            .and_then(|function| self.psci_function(function, &args, outer));
+        let outcome = match FunctionId::try_from(id) {
+            // Before its arguments are looked at: what does not exist has none that could be wrong.
+            Ok(id) if is_served(id) => Function::try_from(&args)
+                .map_err(ErrorCode::from)
+                .and_then(|function| self.psci_function(function, &args, outer)),
+            _ => Err(ErrorCode::NotSupported),
+        };
         regs[0] = outcome.unwrap_or_else(|error| {
             self.count(stat::REFUSED_CALL);
             i64::from(i32::from(error)) as u64
@@ -173,36 +209,14 @@ impl<M: Machine> Corevisor<M> {
     }
 
     fn psci_features(&self, feature: PsciFeature) -> Outcome {
-        use FunctionId as Id;
         let asked = match feature {
             PsciFeature::SmcccVersion => return Ok(0),
             PsciFeature::PsciFunction(id) => id,
         };
         match asked {
-            Id::PsciVersion | Id::PsciFeatures => Ok(0),
-            Id::CpuSuspend32
-            | Id::CpuSuspend64
-            | Id::CpuOff
-            | Id::CpuOn32
-            | Id::CpuOn64
-            | Id::AffinityInfo32
-            | Id::AffinityInfo64
-            | Id::MigrateInfoType
-            | Id::SystemOff
-            | Id::SystemReset
-            | Id::SystemReset232
-            | Id::SystemReset264
-            | Id::CpuDefaultSuspend32
-            | Id::CpuDefaultSuspend64
-            | Id::NodeHwState32
-            | Id::NodeHwState64
-            | Id::SystemSuspend32
-            | Id::SystemSuspend64
-            | Id::PsciStatResidency32
-            | Id::PsciStatResidency64
-            | Id::PsciStatCount32
-            | Id::PsciStatCount64 => {
-                self.ask_firmware(&[u32::from(Id::PsciFeatures).into(), u32::from(asked).into(), 0, 0])
+            FunctionId::PsciVersion | FunctionId::PsciFeatures => Ok(0),
+            asked if is_served(asked) => {
+                self.ask_firmware(&[u32::from(FunctionId::PsciFeatures).into(), u32::from(asked).into(), 0, 0])
             }
             _ => Err(ErrorCode::NotSupported),
         }
