@@ -19,5 +19,6 @@ crate::tests! {
         implementation_defined_at_el0,
         registers_of_higher_levels,
         instructions_of_el2,
+        every_register_has_an_answer,
         calls_of_el0;
 }

@@ -5,6 +5,7 @@ use super::code::{
     Encoding, all_of, assert_undefined_at_el0, assert_undefined_at_el1, assert_undefined_word_at_el0, read,
 };
 use crate::rt::call::stat;
+use crate::rt::fault::Vector;
 use corevisor::abi::stat as id;
 
 const ALL_OP1: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7];
@@ -40,6 +41,32 @@ pub fn registers_of_higher_levels() {
 pub fn instructions_of_el2() {
     let (_, traps) = assert_undefined_at_el1(all_of(1, &[4, 6], &[7, 8]));
     assert_eq!(traps, 0);
+}
+
+/// Reads of all that EL1 and EL0 could have: each gives a value or an exception of EL1's own, and Corevisor is asked
+/// only where it has set a trap.
+pub fn every_register_has_an_answer() {
+    const UNKNOWN: u64 = 0x00;
+    const FLOATING_POINT: u64 = 0x07;
+    const SYSTEM_REGISTER: u64 = 0x18;
+    const SVE: u64 = 0x19;
+    const SME: u64 = 0x1D;
+    let others = stat(id::TRAP_OTHER);
+    let (mut values, mut faults) = (0, 0);
+    for encoding in all_of(3, &[0, 1, 2, 3], ALL_CRN).chain(all_of(2, ALL_OP1, ALL_CRN)) {
+        match read(encoding) {
+            Ok(_) => values += 1,
+            Err(fault) => {
+                let class = fault.class();
+                let expected = [UNKNOWN, FLOATING_POINT, SYSTEM_REGISTER, SVE, SME].contains(&class);
+                assert!(expected && fault.vector == Vector::El1h, "{encoding:?}: {fault:x?}");
+                faults += 1;
+            }
+        }
+    }
+    assert_eq!(values + faults, 4 * 16 * 128 + 8 * 16 * 128);
+    assert!(values > 100, "{values}");
+    assert_eq!(stat(id::TRAP_OTHER), others);
 }
 
 pub fn calls_of_el0() {
