@@ -17,6 +17,7 @@ pub mod constants;
 pub mod ctxt_switch;
 pub mod fault_handler;
 pub mod history;
+pub mod invariants;
 pub mod lock_ops;
 pub mod locks;
 pub mod mem_handler;
