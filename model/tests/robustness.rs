@@ -44,7 +44,7 @@ impl Random {
 }
 
 #[test]
-fn every_call_is_answered() {
+fn every_call_of_the_signatures_is_answered() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors/signatures.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let signatures: serde_json::Value = serde_json::from_str(&text).expect("JSON");
