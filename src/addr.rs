@@ -31,6 +31,11 @@ macro_rules! address {
                 if address < ADDR_SPACE { Some(Self(address)) } else { None }
             }
 
+            /// The address in the low 48 bits of `word`, for words that have other things above.
+            pub const fn low_48(word: u64) -> Self {
+                Self(word & (ADDR_SPACE - 1))
+            }
+
             /// The plain number.
             pub const fn as_u64(self) -> u64 {
                 self.0

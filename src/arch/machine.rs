@@ -88,11 +88,7 @@ impl Machine for Hardware {
     }
 
     fn cpu_entry(&self, index: usize) -> (Pa, u64) {
-        let entry = secondary_entry as *const () as u64;
-        match Pa::new(entry) {
-            Some(pa) => (pa, percpu::context(index)),
-            None => unreachable!("the image lies in RAM"),
-        }
+        (Pa::low_48(secondary_entry as *const () as u64), percpu::context(index))
     }
 
     fn log_refusal(&self, line: core::fmt::Arguments<'_>) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Stage-2 descriptors (Arm ARM D8.3, "Translation table descriptor formats").
 
-use crate::addr::{ADDR_SPACE, PAGE_SHIFT, PAGE_SIZE, PMD_SIZE, PUD_SIZE, Pa};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PMD_SIZE, PUD_SIZE, Pa};
 use bitflags::bitflags;
 
 bitflags! {
@@ -140,10 +140,7 @@ impl Desc {
 
     /// Spec: `PP(x)`: the page address inside.
     pub const fn pp(self) -> Pa {
-        match Pa::new(self.0 & (ADDR_SPACE - 1) & !(PAGE_SIZE - 1)) {
-            Some(pa) => pa,
-            None => unreachable!(),
-        }
+        Pa::low_48(self.0 & !(PAGE_SIZE - 1))
     }
 
     /// The attribute bits: everything but the address, as for level 3.

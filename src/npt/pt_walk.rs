@@ -18,10 +18,7 @@ pub enum Alloc {
 /// Where the entry for `ipa` lies in `table`, a table of `level`: `PP(table) | index*8`.
 pub(super) fn slot(table: Pa, ipa: Ipa, level: Level) -> Pa {
     let index = (ipa.as_u64() >> level.shift()) & 0x1FF;
-    match Pa::new(table.as_u64() | (index * 8)) {
-        Some(pa) => pa,
-        None => unreachable!(), // a page-aligned 48-bit address, with 12 bits filled in
-    }
+    Pa::low_48(table.as_u64() | (index * 8))
 }
 
 impl<M: Machine> PtSection<'_, M> {
