@@ -31,7 +31,8 @@ impl<M: Machine> Corevisor<M> {
         let mut pt = self.acquire_lock_pt(v, outer)?;
         let old = pt.walk_npt(ipa)?;
         let wanted = Mapping { level, desc: leaf };
-        if old.desc.is_valid() && old.translate(ipa) == wanted.translate(ipa) {
+        // An entry of a deeper level maps only a part of what is asked for: that is a conflict, below.
+        if old.level <= level && old.desc.is_valid() && old.translate(ipa) == wanted.translate(ipa) {
             return Ok(()); // another CPU was faster, or the fault was a stale one
         }
         if leaf.attributes() == PAGE_S2_DEVICE | S2_RDWR {

@@ -283,6 +283,18 @@ fn a_block_over_a_table_is_refused() {
 }
 
 #[test]
+fn a_block_of_which_one_page_is_mapped_is_not_mapped() {
+    let core = World::default().boot();
+    let [page, beside] = [GIB + 2 * MIB, GIB + 2 * MIB + PAGE_SIZE];
+    take(&core, beside).unwrap();
+    let before = snapshot(&core);
+    let leaf = Desc::leaf(ipa(page).host_pa(), Level::L2, PAGE_S2_KERNEL);
+    let got = core.map_s2pt(HOSTVISOR, ipa(page), Level::L2, leaf, &mut Held::nothing());
+    assert_eq!(got, Err(Refused::LevelConflict), "the page beside it is not mapped");
+    assert_eq!(snapshot(&core), before);
+}
+
+#[test]
 fn a_block_over_a_larger_block_is_refused_without_a_split() {
     let core = World { ram: vec![range(GIB, 2 * GIB)], ..World::default() }.boot();
     let splits = stat(&core, stat::BLOCK_SPLIT);
