@@ -82,21 +82,22 @@ pub fn e5(d: &RData, _strength: Strength) -> Vec<String> {
                 continue;
             }
             if private(page) && page.owner != vmid {
-                broken.push(format!("{} is at {gfn:#x} of {vmid}'s table", page_text(entry.pfn, page)));
+                let (pfn, owner) = (entry.pfn, page.owner);
+                broken.push(format!("page {pfn:#x}, private to {owner}, is at {gfn:#x} of {vmid}'s table"));
             }
             if is_vm(vmid)
                 && let Some(other) = holders.insert(entry.pfn, vmid)
                 && other != vmid
             {
-                broken.push(format!("{} is in the tables of {other} and {vmid}", page_text(entry.pfn, page)));
+                broken.push(format!("page {:#x} is in the tables of {other} and {vmid}", entry.pfn));
             }
         }
     }
     for m in dma_mappings(d) {
         let page = d.s2page.get(m.pfn);
         if private(page) && page.owner != m.owner {
-            let owner = m.owner;
-            broken.push(format!("{} is in the table of bank {} of {owner:#x}", page_text(m.pfn, page), m.bank));
+            let (owner, bank, whose) = (page.owner, m.bank, m.owner);
+            broken.push(format!("page {:#x}, private to {owner}, is in the table of bank {bank} of {whose:#x}", m.pfn));
         }
     }
     broken
