@@ -15,6 +15,7 @@ mod tests;
 mod trap_dispatcher;
 
 pub use fault_handler::{HostAbort, Verdict};
+pub use host_call::HostCall;
 pub use log_read::LogSource;
 pub use psci::{CpuState, Firmware, HostCpus};
 pub use smccc::Conduit;

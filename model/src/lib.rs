@@ -19,6 +19,7 @@ pub mod explore;
 pub mod fault_handler;
 pub mod history;
 pub mod invariants;
+pub mod library;
 pub mod lock_ops;
 pub mod locks;
 pub mod mem_handler;

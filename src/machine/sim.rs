@@ -14,6 +14,7 @@
 use super::Machine;
 use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, Pa, Range, Vmid};
 use crate::corevisor::{Config, Corevisor};
+use crate::lock::Held;
 use crate::memory::{Count, S2Page};
 use crate::npt::FramePool;
 use crate::platform::log_ring::LogRing;
@@ -158,6 +159,15 @@ fn page(address: u64) -> u64 {
     address & !(PAGE_SIZE - 1)
 }
 
+/// What hardware makes of `descriptor`, valid and no table, found at `level` on the walk for `ipa`.
+fn leaf(level: u8, ipa: u64, descriptor: u64) -> Result<Leaf, Fault> {
+    let size = 1u64 << (39 - 9 * u32::from(level));
+    let is_page = descriptor & TABLE_OR_PAGE == TABLE_OR_PAGE;
+    let aligned = descriptor & OUTPUT & (size - 1) == 0;
+    let well_formed = level > 0 && is_page == (level == 3) && aligned && descriptor & ACCESS_FLAG != 0;
+    if well_formed { Ok(Leaf { ipa: ipa & !(size - 1), size, descriptor }) } else { Err(Fault::Malformed(level)) }
+}
+
 impl SimMachine {
     /// A machine whose table memory is `pool`, aligned to 64 KiB.
     pub fn new(pool: Range) -> Self {
@@ -246,12 +256,7 @@ impl SimMachine {
                 }
                 continue;
             }
-            let size = 1u64 << shift;
-            let is_page = descriptor & TABLE_OR_PAGE == TABLE_OR_PAGE;
-            let aligned = descriptor & OUTPUT & (size - 1) == 0;
-            let well_formed = level > 0 && is_page == (level == 3) && aligned && descriptor & ACCESS_FLAG != 0;
-            let leaf = Leaf { ipa: ipa & !(size - 1), size, descriptor };
-            return (slots, if well_formed { Ok(leaf) } else { Err(Fault::Malformed(level)) });
+            return (slots, leaf(level, ipa, descriptor));
         }
         unreachable!("level 3 is a leaf or a fault")
     }
@@ -260,6 +265,37 @@ impl SimMachine {
     pub fn walk(&self, v: Vmid, ipa: Ipa) -> Result<Leaf, Fault> {
         let table = self.state().tables[&v];
         self.walk_slots(table, ipa).1
+    }
+
+    /// All leaves of the tables of `v`, in the order of their addresses: valid descriptors that are no table, and invalid
+    /// ones that are not zero.
+    ///
+    /// # Panics
+    /// If hardware would reject a valid one.
+    pub fn leaves(&self, v: Vmid) -> Vec<Leaf> {
+        let table = self.state().tables[&v];
+        let mut leaves = Vec::new();
+        let start = start_level(table.ipa_bits);
+        let entries = first_level_pages(table.ipa_bits) * 512;
+        self.collect_leaves(table.root, start, entries, 0, &mut leaves);
+        leaves
+    }
+
+    /// Appends the leaves under the `entries` entries of the table `at`, of `level`, which translates from `ipa` on.
+    fn collect_leaves(&self, at: u64, level: u8, entries: u64, ipa: u64, leaves: &mut Vec<Leaf>) {
+        let size = 1u64 << (39 - 9 * u32::from(level));
+        for (slot, ipa) in (at..at + entries * 8).step_by(8).zip((ipa..).step_by(size as usize)) {
+            let descriptor = self.word(slot).load(Ordering::Acquire);
+            match (descriptor, self.links_to(descriptor)) {
+                (0, _) => {}
+                (_, Some(table)) if level < 3 => self.collect_leaves(table, level + 1, 512, ipa, leaves),
+                _ if descriptor & VALID == 0 => leaves.push(Leaf { ipa, size, descriptor }),
+                _ => match leaf(level, ipa, descriptor) {
+                    Ok(leaf) => leaves.push(leaf),
+                    Err(fault) => panic!("{fault:?} at {ipa:#x}: {descriptor:#x}"),
+                },
+            }
+        }
     }
 
     /// What `v` reaches at `ipa`: by the TLB, if that knows; else by a walk, which it will then know.
@@ -341,6 +377,13 @@ impl SimMachine {
     pub fn check(&self) {
         let violations = self.take_violations();
         assert!(violations.is_empty(), "{violations:#?}");
+    }
+}
+
+impl Corevisor<SimMachine> {
+    /// A copy of the ownership table.
+    pub fn records(&self) -> Vec<S2Page> {
+        self.s2page().lock(&mut Held::nothing()).0.clone()
     }
 }
 
