@@ -7,7 +7,7 @@ use crate::RData;
 use crate::constants::model_only::SMMU_HOST_OFFSET;
 use crate::constants::{COREVISOR, HOSTVISOR, INVALID, MAX_SHARE_COUNT, is_vm};
 use crate::rdata::S2Page;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A page, for a message.
 fn page_text(pfn: u64, page: S2Page) -> String {
@@ -74,25 +74,21 @@ pub fn e3(d: &RData, _strength: Strength) -> Vec<String> {
 /// bank without an owner is another principal's: nobody's.
 pub fn e5(d: &RData, _strength: Strength) -> Vec<String> {
     let mut broken = vec![];
-    let mut holders = BTreeMap::<u64, u32>::new();
+    // Whose each page is: its owner's if it is private, and those VMs' that have it in their tables.
+    let mut claims = BTreeMap::<u64, BTreeSet<u32>>::new();
     for (vmid, npt) in (HOSTVISOR..COREVISOR).zip(&d.npts) {
         for (gfn, entry) in mapped(npt) {
-            let page = d.s2page.get(entry.pfn);
-            if page.owner == INVALID {
-                continue;
-            }
-            if private(page) && page.owner != vmid {
-                let (pfn, owner) = (entry.pfn, page.owner);
-                broken.push(format!("page {pfn:#x}, private to {owner}, is at {gfn:#x} of {vmid}'s table"));
-            }
-            if is_vm(vmid)
-                && let Some(other) = holders.insert(entry.pfn, vmid)
-                && other != vmid
-            {
-                broken.push(format!("page {:#x} is in the tables of {other} and {vmid}", entry.pfn));
+            let (pfn, page) = (entry.pfn, d.s2page.get(entry.pfn));
+            if vmid == HOSTVISOR && private(page) {
+                broken.push(format!("page {pfn:#x}, private to {}, is at {gfn:#x} of the host's table", page.owner));
+            } else if vmid != HOSTVISOR && page.owner != INVALID {
+                let owner = private(page).then_some(page.owner);
+                claims.entry(pfn).or_default().extend(owner.into_iter().chain([vmid]));
             }
         }
     }
+    let contested = claims.into_iter().filter(|(_, vms)| vms.len() > 1);
+    broken.extend(contested.map(|(pfn, vms)| format!("page {pfn:#x} is in the tables of, or private to, {vms:?}")));
     for m in dma_mappings(d) {
         let page = d.s2page.get(m.pfn);
         if private(page) && page.owner != m.owner {
