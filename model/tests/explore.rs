@@ -167,8 +167,8 @@ fn caught(wrong: &Sabotage) -> BTreeSet<&'static str> {
             let arena = Arena { cpus: 2, vcpus: 2, ..Arena::tiny() };
             explore(rules, &arena, &booted(rules, &arena), &[Strength::Strict], limits).findings.ids()
         }
-        By::Walk => walk(rules, &Arena::all(), &[Strength::Strict], 7, 20_000).findings.ids(),
-        By::Pairs => pairs::run(rules, &small, 7, 3000).leaks.into_keys().map(|flow| flow.action).collect(),
+        By::Walk => walk(rules, &Arena::all(), &[Strength::Strict], 7, 5000).findings.ids(),
+        By::Pairs => pairs::run(rules, &small, 7, 1500).leaks.into_keys().map(|flow| flow.action).collect(),
     }
 }
 
