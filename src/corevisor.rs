@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The one instance that holds all state (`DESIGN.md` §3), and how it comes to be.
 
+use crate::MAX_CPUS;
 use crate::abi::stat;
-use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PGD_SIZE, PMD_SIZE, PUD_SIZE, Pa, Range, Vmid};
+use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PGD_SIZE, PMD_SIZE, PUD_SIZE, Pa, Range, VMID_COUNT, Vmid};
 use crate::lock::{Held, Lock, rank};
 use crate::machine::Machine;
-use crate::memory::{Count, MAX_REGIONS, MemRegions, S2Page};
+use crate::memory::{Count, MAX_REGIONS, MemRegions, Owners, S2Page};
+use crate::mmio::{MAX_SMMUS, SmmuBanks, SmmuConfig};
 use crate::npt::{FramePool, FramesLock, Npt};
 use crate::refused::Refused;
+use crate::spt::Spts;
 use crate::stats::Stats;
 use crate::trap::HostCpus;
+use crate::vcpu::ContextLock;
+use crate::vm::{CoreData, VmInfo};
 use arrayvec::ArrayVec;
+use core::sync::atomic::{AtomicU16, Ordering};
 
 /// Table pages that the host's device mappings may take, besides those for its RAM: level-3 tables where devices lie
 /// next to RAM or to withheld registers, level-2 tables for the gigabytes that hold devices.
@@ -26,6 +32,12 @@ pub struct Config {
     pub regions: MemRegions,
     /// Ranges of RAM that are Corevisor's: whole pages.
     pub owned: ArrayVec<Range, MAX_OWNED>,
+    /// The SMMUs whose registers are emulated. What is not here, but in `withheld`, the host can't reach at all.
+    pub smmus: ArrayVec<SmmuConfig, MAX_SMMUS>,
+    /// The image window ([`REMAP_WINDOW`]).
+    pub remap_window: Range,
+    /// Table pages for VMs, the image window and SMMUs together ([`VM_TABLE_PAGES`]).
+    pub vm_table_pages: u64,
     /// Device registers that the host may not reach: whole pages.
     pub withheld: ArrayVec<Range, MAX_WITHHELD>,
     /// log2 of the stage-2 input address space.
@@ -33,6 +45,13 @@ pub struct Config {
     /// The CPUs that the host may use.
     pub cpus: HostCpus,
 }
+
+/// The addresses at which the images of VMs are collected until they are verified. They are names for pages in the table
+/// of [`COREVISOR`], not virtual addresses of EL2: Corevisor maps no page but the one that it is working on.
+pub const REMAP_WINDOW: Range = Range { start: 0x200_0000, end: 1 << 32 };
+
+/// Table pages that VMs, the image window and SMMUs may use together.
+pub const VM_TABLE_PAGES: u64 = 1024;
 
 /// All state of the hypervisor, over a machine.
 pub struct Corevisor<M: Machine> {
@@ -43,9 +62,17 @@ pub struct Corevisor<M: Machine> {
     ipa_bits: u32,
     cpus: HostCpus,
     frames: FramesLock,
-    s2page: Lock<M::Records, { rank::S2PAGE }>,
-    /// PT(0). The tables of VMs will stand beside it.
-    host_npt: Lock<Npt, { rank::PT }>,
+    s2page: Lock<Owners<M::Records>, { rank::S2PAGE }>,
+    /// PT(v). The host's table and that of the image window are always there, a VM's from REGISTER_KVM to DESTROY_VM.
+    npts: [Lock<Option<Npt>, { rank::PT }>; VMID_COUNT],
+    core_data: Lock<CoreData, { rank::CORE }>,
+    vms: [Lock<VmInfo, { rank::VM }>; VMID_COUNT],
+    contexts: M::Contexts,
+    smmus: ArrayVec<SmmuConfig, MAX_SMMUS>,
+    smmu: Lock<SmmuBanks, { rank::SMMU }>,
+    spts: Lock<Spts, { rank::SPT }>,
+    /// What runs on each CPU: principal and vCPU, written by that CPU only (AM-93 `set_per_cpu`).
+    current: [AtomicU16; MAX_CPUS],
     owned_pages: u64,
 }
 
@@ -62,16 +89,27 @@ pub const FIXED_TABLE_PAGES: u64 = 1 + 16;
 
 impl<M: Machine> Corevisor<M> {
     /// Sets up the ownership table in `records` (one for each tracked page) and the host's table, with frames of `pool`:
-    /// all RAM is the host's and mapped, except what `config.owned` names.
+    /// all RAM is the host's and mapped, except what `config.owned` names. `contexts` are
+    /// [`CONTEXT_COUNT`](crate::vcpu::CONTEXT_COUNT) zeroed shadow contexts.
     ///
     /// # Errors
     /// If `pool` or `records` is too small, or RAM lies beyond `ipa_bits`.
-    pub fn new(machine: M, config: Config, mut records: M::Records, pool: FramePool) -> Result<Self, Refused> {
-        let Config { regions, owned, withheld, ipa_bits, cpus } = config;
+    pub fn new(
+        machine: M,
+        config: Config,
+        mut records: M::Records,
+        contexts: M::Contexts,
+        mut pool: FramePool,
+    ) -> Result<Self, Refused> {
+        let Config { regions, owned, smmus, remap_window, vm_table_pages, withheld, ipa_bits, cpus } = config;
         fill_records(&regions, &owned, records.as_mut())?;
+        let s2page = Lock::new(Owners::new(&regions, records));
+        pool.set_vm_pages(vm_table_pages);
         let frames = FramesLock::new(pool);
         let limit = host_table_pages(&regions);
-        let npt = Npt::new(&machine, &frames, HOSTVISOR, ipa_bits, limit, DEVICE_TABLES)?;
+        let host = Npt::new(&machine, &frames, HOSTVISOR, ipa_bits, limit, DEVICE_TABLES)?;
+        let mut npts = core::array::from_fn(|_| Lock::new(None));
+        npts[HOSTVISOR.index()] = Lock::new(Some(host));
         let this = Self {
             machine,
             stats: Stats::new(),
@@ -80,8 +118,15 @@ impl<M: Machine> Corevisor<M> {
             ipa_bits,
             cpus,
             frames,
-            s2page: Lock::new(records),
-            host_npt: Lock::new(npt),
+            s2page,
+            npts,
+            core_data: Lock::new(CoreData::new(remap_window)),
+            vms: core::array::from_fn(|_| Lock::new(VmInfo::default())),
+            contexts,
+            smmu: Lock::new(SmmuBanks::new()),
+            spts: Lock::new(Spts::new()),
+            smmus,
+            current: [const { AtomicU16::new(0) }; MAX_CPUS],
             owned_pages: owned.iter().map(|r| r.size() / PAGE_SIZE).sum(),
         };
         let mut nothing = Held::nothing();
@@ -90,6 +135,8 @@ impl<M: Machine> Corevisor<M> {
             pt.fill_host(range)?;
         }
         drop(pt);
+        let window = Npt::new(&this.machine, &this.frames, COREVISOR, ipa_bits, vm_table_pages, 0)?;
+        *this.npt(COREVISOR).lock(&mut nothing).0 = Some(window);
         Ok(this)
     }
 
@@ -139,7 +186,7 @@ impl<M: Machine> Corevisor<M> {
             id if id < stat::COUNTERS as u64 => Ok(self.stats.sum(id)),
             stat::RAM_PAGES => Ok(self.regions.pages()),
             stat::COREVISOR_PAGES => Ok(self.owned_pages),
-            stat::HOST_TABLE_PAGES => Ok(self.host_npt.lock(outer).0.pages()),
+            stat::HOST_TABLE_PAGES => Ok(self.npt(HOSTVISOR).lock(outer).0.as_ref().map_or(0, Npt::pages)),
             stat::CPUS_ON => Ok(self.cpus.on() as u64),
             _ => Err(Refused::Argument(1)),
         }
@@ -149,20 +196,59 @@ impl<M: Machine> Corevisor<M> {
         &self.frames
     }
 
-    pub(crate) fn s2page(&self) -> &Lock<M::Records, { rank::S2PAGE }> {
+    pub(crate) fn s2page(&self) -> &Lock<Owners<M::Records>, { rank::S2PAGE }> {
         &self.s2page
     }
 
-    /// The table of `v`: the host's only, as yet.
-    pub(crate) fn npt(&self, v: Vmid) -> Option<&Lock<Npt, { rank::PT }>> {
-        (v == HOSTVISOR).then_some(&self.host_npt)
+    pub(crate) fn npt(&self, v: Vmid) -> &Lock<Option<Npt>, { rank::PT }> {
+        &self.npts[v.index()]
     }
 
-    /// The host's table as the hardware knows it: its address for VTTBR_EL2, and its first level's pages.
-    pub fn host_root(&self) -> (Pa, u64) {
+    pub(crate) fn vm(&self, v: Vmid) -> &Lock<VmInfo, { rank::VM }> {
+        &self.vms[v.index()]
+    }
+
+    pub(crate) fn core_data(&self) -> &Lock<CoreData, { rank::CORE }> {
+        &self.core_data
+    }
+
+    pub(crate) fn contexts(&self) -> &[ContextLock] {
+        self.contexts.as_ref()
+    }
+
+    pub(crate) fn smmu_banks(&self) -> &Lock<SmmuBanks, { rank::SMMU }> {
+        &self.smmu
+    }
+
+    pub(crate) fn spts(&self) -> &Lock<Spts, { rank::SPT }> {
+        &self.spts
+    }
+
+    /// The SMMUs whose registers are emulated.
+    pub fn smmus(&self) -> &[SmmuConfig] {
+        &self.smmus
+    }
+
+    /// AM-90, AM-91: the principal and the vCPU that run on this CPU. The host's vCPU is the CPU itself.
+    pub fn current(&self) -> (Vmid, usize) {
+        let word = self.current[self.machine.cpu()].load(Ordering::Relaxed);
+        match Vmid::new_vm(u64::from(word >> 8)) {
+            Some(v) => (v, usize::from(word & 0xFF)),
+            None => (HOSTVISOR, self.machine.cpu()),
+        }
+    }
+
+    /// AM-93 `set_per_cpu`: `v`'s vCPU `vcpu` runs on this CPU from now on; for the host, `vcpu` is not looked at.
+    pub(crate) fn set_per_cpu(&self, v: Vmid, vcpu: usize) {
+        let word = if Vmid::new_vm(v.index() as u64).is_some() { (v.index() << 8 | vcpu) as u16 } else { 0 };
+        self.current[self.machine.cpu()].store(word, Ordering::Relaxed);
+    }
+
+    /// The table of `v` as the hardware knows it, if it exists: its address for VTTBR_EL2, and its first level's pages.
+    pub fn root(&self, v: Vmid) -> Option<(Pa, u64)> {
         let mut nothing = Held::nothing();
-        let (npt, _) = self.host_npt.lock(&mut nothing);
-        (npt.hw_root(), npt.hw_root_pages())
+        let (npt, _) = self.npt(v).lock(&mut nothing);
+        npt.as_ref().map(|npt| (npt.hw_root(), npt.hw_root_pages()))
     }
 }
 

@@ -20,11 +20,16 @@ pub mod corevisor;
 pub mod lock;
 pub mod machine;
 pub mod memory;
+pub mod mmio;
 pub mod npt;
 pub mod platform;
 pub mod refused;
+pub mod spt;
 pub mod stats;
+mod sync;
 pub mod trap;
+pub mod vcpu;
+pub mod vm;
 #[cfg(test)]
 mod world;
 

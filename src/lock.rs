@@ -2,32 +2,46 @@
 //! Layers: LockOps, LockOpsQ, LockOpsH, Locks (`spec/layers/02-locks.md`).
 //!
 //! One lock type that owns its object: a shared object is reachable only through the guard, so "the lock is held" is a
-//! `&mut`. It is a FIFO ticket lock (LO-1, LO-2; D-69) whose acquire and release orderings are those of
-//! `spec/layers/12-wdrf.md` §12.2.
+//! `&mut`. It is a FIFO ticket lock (D-69) whose acquire and release orderings are those of `spec/layers/12-wdrf.md`
+//! §12.2. The specification's layers add to it what they add in the proofs: LockOps has the tickets, LockOpsQ the
+//! bounded queue, LockOpsH the object that is handed from holder to holder, Locks the names and the order.
 //!
 //! The order of `spec/SPEC.md` §0.4 is checked at compile time. Each lock has a rank, and a lock can be taken only with
 //! a [`Held`] of a lower rank in hand, which the guard then borrows:
 //!
 //! ```text
-//! SMMU -> VM(v) -> CORE | S2PAGE -> PT(v) | SPT -> FRAMES
+//! CONTEXT(v, c) -> SMMU -> VM(v) -> CORE | S2PAGE -> PT(v) | SPT -> FRAMES
 //! ```
 //!
 //! Two locks of one rank can never be held together: that is the specification's "CORE and S2PAGE never", "at most one
-//! PT lock", "at most one VM lock". FRAMES is ours: the allocator under all page tables.
+//! PT lock", "at most one VM lock". CONTEXT and FRAMES are ours: a shadow context, which the specification leaves to the
+//! READY→ACTIVE hand-over alone, and the allocator under all page tables.
 
+use crate::MAX_CPUS;
+use crate::sync::{AtomicU32, Ordering, UnsafeCell, spin_loop};
 use core::marker::PhantomData;
-use spin::mutex::{TicketMutex, TicketMutexGuard};
+use core::ops::{Deref, DerefMut};
 
 /// Ranks of the locks, lowest first.
 pub mod rank {
     /// Nothing is held.
     pub const NONE: u8 = 0;
-    /// S2PAGE, the ownership table. CORE will share this rank.
-    pub const S2PAGE: u8 = 3;
-    /// PT(v), the stage-2 table of one principal. SPT will share this rank.
-    pub const PT: u8 = 4;
+    /// The shadow context of one vCPU.
+    pub const CONTEXT: u8 = 1;
+    /// SMMU, the owners of context banks.
+    pub const SMMU: u8 = 2;
+    /// VM(v), the record of one VM.
+    pub const VM: u8 = 3;
+    /// S2PAGE, the ownership table.
+    pub const S2PAGE: u8 = 4;
+    /// CORE, the next VM id and the image window. Never held together with S2PAGE.
+    pub const CORE: u8 = 4;
+    /// PT(v), the stage-2 table of one principal.
+    pub const PT: u8 = 5;
+    /// SPT, the SMMU's tables. Never held together with PT(v).
+    pub const SPT: u8 = 5;
     /// The allocator of page-table frames.
-    pub const FRAMES: u8 = 5;
+    pub const FRAMES: u8 = 6;
 }
 
 /// Proof that this CPU holds no lock above `RANK`. A trap handler starts with [`Held::nothing`].
@@ -41,20 +55,110 @@ impl Held<'static, { rank::NONE }> {
     }
 }
 
-/// An object together with the lock that guards it.
-pub struct Lock<T, const RANK: u8>(TicketMutex<T>);
+/// An object behind a ticket lock, without a place in the order.
+#[derive(Debug)]
+struct TicketLock<T> {
+    /// The next ticket to be given out.
+    ticket: AtomicU32,
+    /// The ticket that is served now.
+    now: AtomicU32,
+    object: UnsafeCell<T>,
+}
 
-/// The object, while this CPU holds its lock.
-pub type Guard<'a, T> = TicketMutexGuard<'a, T>;
+// SAFETY: the object is reached through a `Guard` only, of which there is one at a time (LO-1), and each holder's
+// accesses happen before the next one's (LO-2 releases, LO-1 acquires).
+unsafe impl<T: Send> Sync for TicketLock<T> {}
+
+impl<T> TicketLock<T> {
+    /// Spec: LO-1. Takes a ticket (AM-12 `incr_ticket`) and waits until it is served (AM-8 `get_now`). What the last
+    /// holder did is visible on return (AM-11 `log_hold`, AM-10 `barrier`). Returns the ticket.
+    fn wait_lock(&self) -> u32 {
+        let mine = self.ticket.fetch_add(1, Ordering::Relaxed);
+        while self.now.load(Ordering::Acquire) != mine {
+            spin_loop();
+        }
+        mine
+    }
+
+    /// Spec: LO-2. Serves the next ticket (AM-9 `incr_now`), after everything that this holder did (AM-10 `barrier`).
+    fn pass_lock(&self) {
+        // Only the holder writes `now`.
+        let now = self.now.load(Ordering::Relaxed);
+        self.now.store(now.wrapping_add(1), Ordering::Release);
+    }
+
+    /// Spec: LQ-1. Waits in the queue, in the order of arrival. The queue is bounded: a CPU waits for one ticket of a
+    /// lock at a time, so there are never more of them outstanding than CPUs.
+    fn wait_qlock(&self) {
+        let mine = self.wait_lock();
+        let waiting = self.ticket.load(Ordering::Relaxed).wrapping_sub(mine);
+        assert!(waiting <= MAX_CPUS as u32, "more tickets of a lock than CPUs");
+    }
+
+    /// Spec: LQ-2. Leaves the queue.
+    fn pass_qlock(&self) {
+        self.pass_lock();
+    }
+
+    /// Spec: LH-1. Waits for the lock; the object is then the holder's (AM-1 `acquire_shared`).
+    fn wait_hlock(&self) -> Guard<'_, T> {
+        self.wait_qlock();
+        Guard(self)
+    }
+
+    /// Spec: LH-2. Gives the object back (AM-2 to AM-7 `release_*_shared`) and passes the lock on.
+    fn pass_hlock(&self) {
+        #[cfg(feature = "loom")]
+        self.object.get(); // the holder's last access, for loom
+        self.pass_qlock();
+    }
+}
+
+/// The object, while this CPU holds its lock. The drop passes the lock on.
+#[derive(Debug)]
+pub struct Guard<'a, T>(&'a TicketLock<T>);
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held as long as the guard lives, so nobody else has a reference to the object.
+        unsafe { &*self.0.object.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, and the guard is borrowed mutably.
+        unsafe { &mut *self.0.object.get() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    fn drop(&mut self) {
+        self.0.pass_hlock();
+    }
+}
+
+/// An object together with the lock that guards it, of rank `RANK`.
+#[derive(Debug)]
+pub struct Lock<T, const RANK: u8>(TicketLock<T>);
 
 impl<T, const RANK: u8> Lock<T, RANK> {
     /// Puts `object` under a lock of its own.
+    #[cfg(not(any(feature = "loom", feature = "shuttle")))]
     pub const fn new(object: T) -> Self {
-        Self(TicketMutex::new(object))
+        Self(TicketLock { ticket: AtomicU32::new(0), now: AtomicU32::new(0), object: UnsafeCell::new(object) })
     }
 
-    /// Waits for the lock (LO-1 `wait_lock`). The guard's drop is LO-2 `pass_lock`. Returned with it is what the holder
-    /// needs to take a lock further down the order; taking one out of order does not compile:
+    /// Puts `object` under a lock of its own.
+    #[cfg(any(feature = "loom", feature = "shuttle"))]
+    pub fn new(object: T) -> Self {
+        Self(TicketLock { ticket: AtomicU32::new(0), now: AtomicU32::new(0), object: UnsafeCell::new(object) })
+    }
+
+    /// Waits for the lock. Returned with the guard is what the holder needs to take a lock further down the order;
+    /// taking one out of order does not compile:
     ///
     /// ```ignore
     /// let table = Lock::<u32, { rank::PT }>::new(0);
@@ -65,7 +169,7 @@ impl<T, const RANK: u8> Lock<T, RANK> {
     /// ```
     pub fn lock<'s, const OUTER: u8>(&'s self, _outer: &'s mut Held<'_, OUTER>) -> (Guard<'s, T>, Held<'s, RANK>) {
         const { assert!(OUTER < RANK, "lock taken out of order: see spec/SPEC.md section 0.4") }
-        (self.0.lock(), Held(PhantomData))
+        (self.0.wait_hlock(), Held(PhantomData))
     }
 }
 

@@ -6,14 +6,29 @@
 #[cfg(feature = "sim")]
 pub mod sim;
 
-use crate::addr::{Ipa, Pa, Vmid};
+use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, Vmid};
 use crate::memory::S2Page;
+use crate::vcpu::ContextLock;
+
+/// Contents of a page.
+pub type PageBytes = [u8; PAGE_SIZE as usize];
+
+/// Width of an access to a device register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Width {
+    /// 4 bytes.
+    Word,
+    /// 8 bytes.
+    Double,
+}
 
 /// The primitives that touch hardware. All page-table addresses are of pages that the frame pool handed out, which
 /// Corevisor owns and has mapped.
 pub trait Machine {
     /// Storage of the ownership table.
     type Records: AsRef<[S2Page]> + AsMut<[S2Page]>;
+    /// Storage of the shadow contexts.
+    type Contexts: AsRef<[ContextLock]>;
 
     /// The CPU that runs this, below [`crate::MAX_CPUS`].
     fn cpu(&self) -> usize;
@@ -33,6 +48,57 @@ pub trait Machine {
     /// Ends every cached translation of `ipa` in the stage-2 table of `v` rooted at `root`, on all CPUs, with the
     /// sequence of `spec/layers/12-wdrf.md` §12.6 steps 2 to 7. Complete on return.
     fn invalidate_ipa(&self, v: Vmid, root: Pa, ipa: Ipa);
+
+    /// Ends every cached translation of `v`, of both stages, on all CPUs (TLBI VMALLS12E1IS with `root` in VTTBR_EL2,
+    /// between the barriers of `spec/layers/12-wdrf.md` §12.6). Complete on return.
+    fn invalidate_vmid(&self, v: Vmid, root: Pa);
+
+    /// AM-31. From now on a walker may be given `root`, of a table for `ipa_bits` bits, for `v`. Hardware is given it at
+    /// each switch to `v`.
+    fn set_pt_vttbr(&self, v: Vmid, root: Pa, ipa_bits: u32);
+
+    /// The table of `v` is no more: [`Self::invalidate_vmid`] was called, and its pages go back to the pool.
+    fn clear_pt_vttbr(&self, v: Vmid);
+
+    /// AM-92. Zeroes a page of RAM that no CPU but this one can reach, to the point of coherency
+    /// (`spec/layers/12-wdrf.md` §12.8).
+    fn clear_phys_page(&self, pfn: Pfn);
+
+    /// AM-15 `fetch_from_doracle`: a page of RAM was taken from the host, which can't reach it any more. Its stale cache
+    /// lines are cleaned and invalidated, so that all views of it agree.
+    fn fetch_from_doracle(&self, pfn: Pfn);
+
+    /// New code may lie in pages that a VM can execute: ends stale instructions in all instruction caches.
+    fn sync_code(&self);
+
+    /// Copies a page of RAM. Where another principal can write it at the same time, any mixture may come out.
+    fn read_page(&self, pfn: Pfn, to: &mut PageBytes);
+
+    /// Overwrites a page of RAM, to the point of coherency.
+    fn write_page(&self, pfn: Pfn, from: &PageBytes);
+
+    /// Reads one 8-byte aligned word of RAM that the host may write at any time: a single access, whose value is the
+    /// host's choice (`spec/layers/12-wdrf.md` §12.3).
+    fn shared_load(&self, at: Pa) -> u64;
+
+    /// Writes one 8-byte aligned word of RAM that the host can read.
+    fn shared_store(&self, at: Pa, value: u64);
+
+    /// AM-131 `readq_relaxed`, AM-132 `readl_relaxed`: reads a register in a window of [`crate::corevisor::Config::smmus`].
+    fn mmio_read(&self, at: Pa, width: Width) -> u64;
+
+    /// AM-129 `writel_relaxed`, AM-130 `writeq_relaxed`: writes one; of a 4-byte access the low half of `value`.
+    fn mmio_write(&self, at: Pa, width: Width, value: u64);
+
+    /// AM-19 `verify_image`: whether the image of `v` in the window from `remap_addr` on, all pages of which are `v`'s,
+    /// is authentic.
+    fn verify_image(&self, v: Vmid, remap_addr: Ipa) -> bool;
+
+    /// 32 bytes that nobody can guess; `None` if the platform has no source of entropy.
+    fn entropy(&self) -> Option<[u8; 32]>;
+
+    /// AM-112 `timer_set_cntvoff`: the offset of the virtual counter, for the VMs that the host runs on this CPU.
+    fn timer_set_cntvoff(&self, offset: u64);
 
     /// Calls the platform's firmware below us (SMCCC): function id and arguments in, x0 to x3 out.
     fn firmware_call(&self, args: [u64; 4]) -> [u64; 4];

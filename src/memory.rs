@@ -11,4 +11,4 @@ mod property;
 mod tests;
 
 pub use mem_region::{MAX_REGIONS, MemRegion, MemRegions};
-pub use page_manager::{Count, HOST_GFN_OFFSET, Owner, S2Page, S2PageSection};
+pub use page_manager::{Count, HOST_GFN_OFFSET, Owner, Owners, S2Page, S2PageSection};

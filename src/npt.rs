@@ -26,6 +26,7 @@ use crate::lock::{Guard, Held, rank};
 use crate::machine::Machine;
 use crate::refused::Refused;
 use crate::stats::Stats;
+use core::ops::{Deref, DerefMut};
 
 /// Widest input address of a stage-2 table whose hardware walk starts at level 1: 16 concatenated tables would allow
 /// 43 bits, but no physical address size lies between 42 and 44.
@@ -71,12 +72,12 @@ impl Npt {
     ) -> Result<Self, Refused> {
         let mut nothing = Held::nothing();
         let (mut frames, _) = frames.lock(&mut nothing);
-        let root = frames.allocate(1).ok_or(Refused::NoTables(v))?;
+        let root = frames.allocate_for(v, 1).ok_or(Refused::NoTables(v))?;
         machine.zero_tables(root, 1);
         let mut hw_root = root;
         if ipa_bits <= LEVEL_1_START_BITS {
             let tables = (1u64 << ipa_bits).div_ceil(PGD_SIZE);
-            hw_root = frames.allocate(tables).ok_or(Refused::NoTables(v))?;
+            hw_root = frames.allocate_for(v, tables).ok_or(Refused::NoTables(v))?;
             machine.zero_tables(hw_root, tables);
             for i in 0..tables {
                 let table = Pa::new(hw_root.as_u64() + i * 4096).ok_or(Refused::OutOfReach)?;
@@ -85,6 +86,7 @@ impl Npt {
             }
         }
         machine.publish_tables();
+        machine.set_pt_vttbr(v, hw_root, ipa_bits);
         Ok(Self {
             vmid: v,
             root,
@@ -112,13 +114,36 @@ impl Npt {
     }
 }
 
+/// A table that exists, with its lock held.
+struct PtGuard<'s>(Guard<'s, Option<Npt>>);
+
+impl<'s> PtGuard<'s> {
+    fn new(guard: Guard<'s, Option<Npt>>) -> Option<Self> {
+        guard.is_some().then_some(Self(guard))
+    }
+}
+
+impl Deref for PtGuard<'_> {
+    type Target = Npt;
+
+    fn deref(&self) -> &Npt {
+        self.0.as_ref().unwrap_or_else(|| unreachable!("checked when it was made"))
+    }
+}
+
+impl DerefMut for PtGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Npt {
+        self.0.as_mut().unwrap_or_else(|| unreachable!("checked when it was made"))
+    }
+}
+
 /// The critical section of PT(v) (LK-1 `acquire_lock_pt` … LK-7 `release_lock_pt`): all walks and updates of one table
 /// happen in here.
 pub struct PtSection<'s, M: Machine> {
     machine: &'s M,
     stats: &'s Stats,
     frames: &'s FramesLock,
-    npt: Guard<'s, Npt>,
+    npt: PtGuard<'s>,
     held: Held<'s, { rank::PT }>,
     /// Whether new tables count against the device quota.
     for_device: bool,
@@ -128,13 +153,16 @@ pub struct PtSection<'s, M: Machine> {
 
 impl<M: Machine> Corevisor<M> {
     /// Spec: LK-1. Enters the critical section of `v`'s table; leaving it is the section's drop.
+    ///
+    /// # Errors
+    /// If `v` is a VM that does not exist.
     pub fn acquire_lock_pt<'s, const OUTER: u8>(
         &'s self,
         v: Vmid,
         outer: &'s mut Held<'_, OUTER>,
     ) -> Result<PtSection<'s, M>, Refused> {
-        let lock = self.npt(v).ok_or(Refused::Argument(1))?;
-        let (npt, held) = lock.lock(outer);
+        let (npt, held) = self.npt(v).lock(outer);
+        let npt = PtGuard::new(npt).ok_or(Refused::NoTable(v))?;
         Ok(PtSection {
             machine: self.machine(),
             stats: self.stats(),

@@ -20,6 +20,30 @@ pub enum Refused {
     OutOfReach,
     /// The principal has used up its page-table pages.
     NoTables(Vmid),
+    /// The VM has no table: it does not exist.
+    NoTable(Vmid),
+    /// The VM, or the vCPU, is not in the state that the call asks for.
+    State(Vmid),
+    /// The page is not the VM's, or at another place of it.
+    NotVmPage(Pfn),
+    /// All VM ids are in use.
+    NoVmid,
+    /// The image window is full.
+    WindowFull,
+    /// An image is not complete, not where it has to be, or not authentic.
+    Image,
+    /// The context bank is another's, or is not there.
+    Bank,
+    /// The SMMU register can't be written so.
+    Register(u64),
+    /// Where the vCPU is to start lies in none of the VM's images.
+    Entry(u64),
+    /// A saved page or vCPU was altered, is another VM's, or is not the latest.
+    NotAuthentic,
+    /// The platform lacks what the call needs.
+    Unavailable,
+    /// A VM left for a reason that it must not leave for; ESR_EL2.
+    Exit(u64),
     /// A table exists where a block is asked for, or a block where a page is (D-07).
     LevelConflict,
 }
@@ -29,10 +53,14 @@ impl Refused {
     pub const fn code(self) -> i64 {
         match self {
             Self::NotSupported => abi::NOT_SUPPORTED,
-            Self::Argument(_) | Self::OutOfReach | Self::LevelConflict => abi::INVALID_PARAMETER,
-            Self::NotHostPage(_) => abi::DENIED,
+            Self::Argument(_) | Self::OutOfReach | Self::LevelConflict | Self::Entry(_) | Self::NoTable(_) => {
+                abi::INVALID_PARAMETER
+            }
+            Self::NotHostPage(_) | Self::NotVmPage(_) | Self::Bank | Self::Image | Self::NotAuthentic => abi::DENIED,
+            Self::State(_) | Self::Register(_) | Self::Exit(_) => abi::DENIED,
             Self::Busy(_) => abi::BUSY,
-            Self::NoTables(_) => abi::NO_MEMORY,
+            Self::NoTables(_) | Self::NoVmid | Self::WindowFull => abi::NO_MEMORY,
+            Self::Unavailable => abi::NOT_SUPPORTED,
         }
     }
 }
@@ -46,6 +74,18 @@ impl fmt::Display for Refused {
             Self::Busy(pfn) => write!(f, "page {} is in use", pfn.base()),
             Self::OutOfReach => f.write_str("address out of the host's reach"),
             Self::NoTables(v) => write!(f, "no page-table pages left for {v}"),
+            Self::NoTable(v) => write!(f, "{v} does not exist"),
+            Self::State(v) => write!(f, "{v}, or the vCPU, is not in the right state"),
+            Self::NotVmPage(pfn) => write!(f, "page {} is not the VM's, or elsewhere in it", pfn.base()),
+            Self::NoVmid => f.write_str("no VM id left"),
+            Self::WindowFull => f.write_str("the image window is full"),
+            Self::Image => f.write_str("the image is incomplete, misplaced or not authentic"),
+            Self::Bank => f.write_str("the context bank is another's or not there"),
+            Self::Register(offset) => write!(f, "SMMU register {offset:#x} can't be written so"),
+            Self::Entry(pc) => write!(f, "entry point {pc:#x} lies in no image"),
+            Self::NotAuthentic => f.write_str("the saved state is not authentic, or not the latest"),
+            Self::Unavailable => f.write_str("the platform lacks what this needs"),
+            Self::Exit(esr) => write!(f, "the VM left with esr={esr:#x}"),
             Self::LevelConflict => f.write_str("block and page mappings conflict"),
         }
     }

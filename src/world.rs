@@ -3,10 +3,11 @@
 
 use crate::abi::stat;
 use crate::addr::{HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Pfn, Range};
-use crate::corevisor::{Config, Corevisor, FIXED_TABLE_PAGES, host_table_pages};
+use crate::corevisor::{Config, Corevisor, FIXED_TABLE_PAGES, REMAP_WINDOW, VM_TABLE_PAGES, host_table_pages};
 use crate::lock::Held;
 use crate::machine::sim::{self, Fault, SimMachine};
 use crate::memory::{Count, MemRegions, S2Page};
+use crate::mmio::SmmuConfig;
 use crate::trap::{Firmware, HostCpus};
 use core::fmt;
 use std::vec::Vec;
@@ -25,6 +26,7 @@ pub struct World {
     pub ram: Vec<Range>,
     pub no_map: Vec<Range>,
     pub withheld: Vec<Range>,
+    pub smmus: Vec<SmmuConfig>,
     /// Corevisor's image.
     pub image: Option<Range>,
     pub ipa_bits: u32,
@@ -39,6 +41,7 @@ impl Default for World {
             ram: std::vec![range(GIB, GIB)],
             no_map: Vec::new(),
             withheld: Vec::new(),
+            smmus: Vec::new(),
             image: None,
             ipa_bits: 40,
             cpus: std::vec![0, 1, 0x100, 0x1_0000_0000],
@@ -74,7 +77,7 @@ impl World {
 
     /// Where page tables are.
     pub fn carve_out(&self) -> Range {
-        let size = (host_table_pages(&self.regions()) + FIXED_TABLE_PAGES) * PAGE_SIZE;
+        let size = (host_table_pages(&self.regions()) + FIXED_TABLE_PAGES + VM_TABLE_PAGES) * PAGE_SIZE;
         let size = size.next_multiple_of(PMD_SIZE);
         let top = self.ram.last().unwrap().end & !(PMD_SIZE - 1);
         range(top - size, size)
@@ -89,6 +92,9 @@ impl World {
         Config {
             regions: self.regions(),
             owned: self.owned().into_iter().collect(),
+            smmus: self.smmus.iter().copied().collect(),
+            remap_window: REMAP_WINDOW,
+            vm_table_pages: VM_TABLE_PAGES,
             withheld: self.withheld.iter().copied().collect(),
             ipa_bits: self.ipa_bits,
             cpus: HostCpus::new(self.cpus.iter().copied(), 0, self.firmware),
@@ -157,7 +163,7 @@ impl fmt::Debug for Records {
 pub fn snapshot(core: &Core) -> Snapshot {
     core.machine().check();
     let mut nothing = Held::nothing();
-    let records = core.s2page().lock(&mut nothing).0.clone();
+    let records = core.s2page().lock(&mut nothing).0.records.clone();
     Snapshot { records: Records(records), view: host_view(core), tables: stat(core, stat::HOST_TABLE_PAGES) }
 }
 

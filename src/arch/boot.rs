@@ -5,8 +5,8 @@ use super::el2_map::{Access, El2Map, Registers};
 use super::machine::{Hardware, firmware_call};
 use super::traps::{self, World};
 use super::{cache, console, fatal, host_cpu, image, percpu};
-use crate::addr::{PAGE_SIZE, Range};
-use crate::corevisor::{Config, Corevisor};
+use crate::addr::{HOSTVISOR, PAGE_SIZE, Pa, Range};
+use crate::corevisor::{Config, Corevisor, REMAP_WINDOW, VM_TABLE_PAGES};
 use crate::memory::{MemRegions, S2Page};
 use crate::npt::FramePool;
 use crate::platform::BootError;
@@ -15,6 +15,8 @@ use crate::platform::host_image::{self, HostImage, Load};
 use crate::platform::host_tree::{self, HostView};
 use crate::platform::layout::{self, Busy, CarveOut, GUARD_SIZE, STACK_SIZE, TREE_SIZE};
 use crate::trap::{Firmware, HostCpus};
+use crate::vcpu::{CONTEXT_COUNT, ContextLock, ShadowContext};
+use arrayvec::ArrayVec;
 use buddy_system_allocator::Heap;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
@@ -99,7 +101,7 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
     let boot_cpu = platform.cpus.iter().position(|&mpidr| mpidr == host_cpu::mpidr());
     let boot_cpu = boot_cpu.ok_or(BootError::UnknownBootCpu(host_cpu::mpidr()))?;
     let core = build_core(&platform, regions, owned, &carve_out, boot_cpu)?;
-    let (root, pages) = core.host_root();
+    let (root, pages) = host_root(&core);
     fatal::know_host_root(root.as_u64(), pages);
     let gic = platform.gic.ok_or(BootError::NoGic)?;
     let world = traps::install(World { core, gic, stacks: carve_out.stacks });
@@ -113,7 +115,7 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
 
 /// Sets up the CPU `cpu`, which runs this, and enters the host at `entry` with `context` in x0.
 pub fn enter_host_at(world: &World, cpu: usize, entry: u64, context: u64) -> ! {
-    let (root, _) = world.core.host_root();
+    let (root, _) = host_root(&world.core);
     host_cpu::set_up(root, world.core.ipa_bits(), world.gic);
     host_cpu::begin_at(entry);
     // SAFETY: the stack is this CPU's, and nothing on the one in use is needed any more.
@@ -258,6 +260,14 @@ fn give_tree(fdt: &Fdt<'_>, platform: &Platform<'_>, owned: &[Range], busy: &mut
     Ok(target.start)
 }
 
+/// The host's table as the hardware knows it, and the pages of its first level.
+fn host_root(core: &Corevisor<Hardware>) -> (Pa, u64) {
+    core.root(HOSTVISOR).unwrap_or_else(|| unreachable!("the host's table is always there"))
+}
+
+/// The shadow contexts. Static because they are too large for the boot stack.
+static CONTEXTS: [ContextLock; CONTEXT_COUNT] = [const { ContextLock::new(ShadowContext::ZERO) }; CONTEXT_COUNT];
+
 fn build_core(
     platform: &Platform<'_>,
     regions: MemRegions,
@@ -276,6 +286,10 @@ fn build_core(
     let config = Config {
         regions,
         owned: owned.into(),
+        // They are withheld: their registers are not emulated on hardware yet.
+        smmus: ArrayVec::new(),
+        remap_window: REMAP_WINDOW,
+        vm_table_pages: VM_TABLE_PAGES,
         withheld: platform.smmus.iter().copied().collect(),
         ipa_bits,
         cpus: HostCpus::new(platform.cpus.iter().copied(), boot_cpu, firmware),
@@ -288,7 +302,7 @@ fn build_core(
     let pool = unsafe { FramePool::new(carve_out.frames, carve_out.frames.start as usize) };
     // SAFETY: once in a boot.
     let hardware = unsafe { Hardware::new() };
-    Ok(Corevisor::new(hardware, config, records, pool)?)
+    Ok(Corevisor::new(hardware, config, records, &CONTEXTS, pool)?)
 }
 
 /// Asks the firmware what it is.

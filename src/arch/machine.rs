@@ -2,10 +2,11 @@
 //! The machine under the core, on real hardware.
 
 use super::{console, percpu};
-use crate::addr::{Ipa, Pa, Vmid};
-use crate::machine::Machine;
+use crate::addr::{Ipa, Pa, Pfn, Vmid};
+use crate::machine::{Machine, PageBytes, Width};
 use crate::memory::S2Page;
 use crate::trap::LogSource;
+use crate::vcpu::ContextLock;
 use crate::{read_sysreg, write_sysreg};
 use aarch64_cpu::asm::barrier;
 
@@ -30,6 +31,7 @@ unsafe extern "C" {
 
 impl Machine for Hardware {
     type Records = &'static mut [S2Page];
+    type Contexts = &'static [ContextLock];
 
     fn cpu(&self) -> usize {
         percpu::index()
@@ -81,6 +83,62 @@ impl Machine for Hardware {
                 core::arch::asm!("isb", options(nostack, preserves_flags));
             }
         }
+    }
+
+    fn invalidate_vmid(&self, _v: Vmid, _root: Pa) {
+        todo!()
+    }
+
+    fn set_pt_vttbr(&self, _v: Vmid, _root: Pa, _ipa_bits: u32) {}
+
+    fn clear_pt_vttbr(&self, _v: Vmid) {}
+
+    fn clear_phys_page(&self, _pfn: Pfn) {
+        todo!()
+    }
+
+    fn fetch_from_doracle(&self, _pfn: Pfn) {
+        todo!()
+    }
+
+    fn sync_code(&self) {
+        todo!()
+    }
+
+    fn read_page(&self, _pfn: Pfn, _to: &mut PageBytes) {
+        todo!()
+    }
+
+    fn write_page(&self, _pfn: Pfn, _from: &PageBytes) {
+        todo!()
+    }
+
+    fn shared_load(&self, _at: Pa) -> u64 {
+        todo!()
+    }
+
+    fn shared_store(&self, _at: Pa, _value: u64) {
+        todo!()
+    }
+
+    fn mmio_read(&self, _at: Pa, _width: Width) -> u64 {
+        todo!()
+    }
+
+    fn mmio_write(&self, _at: Pa, _width: Width, _value: u64) {
+        todo!()
+    }
+
+    fn verify_image(&self, _v: Vmid, _remap_addr: Ipa) -> bool {
+        false
+    }
+
+    fn entropy(&self) -> Option<[u8; 32]> {
+        None
+    }
+
+    fn timer_set_cntvoff(&self, _offset: u64) {
+        todo!()
     }
 
     fn firmware_call(&self, args: [u64; 4]) -> [u64; 4] {

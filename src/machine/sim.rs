@@ -11,8 +11,8 @@
 //! * a table is linked once, after all of it was written and published;
 //! * what was broken is invalidated, and what was written is published, when the operation is over.
 
-use super::Machine;
-use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, Pa, Range, Vmid};
+use super::{Machine, PageBytes, Width};
+use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, Pa, Pfn, Range, Vmid};
 use crate::corevisor::{Config, Corevisor};
 use crate::lock::Held;
 use crate::memory::{Count, S2Page};
@@ -20,8 +20,10 @@ use crate::npt::FramePool;
 use crate::platform::log_ring::LogRing;
 use crate::refused::Refused;
 use crate::trap::LogSource;
+use crate::vcpu::{CONTEXT_COUNT, ContextLock, ShadowContext};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
+use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
 use std::string::{String, ToString};
@@ -58,6 +60,12 @@ struct Chunk([AtomicU64; CHUNK_WORDS]);
 
 /// Firmware below EL2: x0 to x3 in and out.
 pub type Firmware = dyn Fn([u64; 4]) -> [u64; 4] + Send + Sync;
+
+/// What a read of memory shared with the host gives, if not what was written.
+pub type SharedMemory = dyn Fn(Pa) -> Option<u64> + Send + Sync;
+
+/// Which images are authentic: the VM, and where its image lies in the window.
+pub type Verifier = dyn Fn(Vmid, Ipa) -> bool + Send + Sync;
 
 /// A leaf descriptor and what it maps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,6 +124,13 @@ struct State {
     invalidations: u64,
     refusals: Vec<String>,
     calls: Vec<[u64; 4]>,
+    /// RAM, by page; what was never written is zero.
+    pages: BTreeMap<Pfn, Box<PageBytes>>,
+    /// Device registers, by address.
+    registers: BTreeMap<u64, u64>,
+    /// Pages cleaned since they were taken from the host.
+    cleaned: BTreeSet<Pfn>,
+    cntvoff: u64,
 }
 
 /// The simulated machine.
@@ -124,6 +139,9 @@ pub struct SimMachine {
     memory: Vec<Chunk>,
     state: Mutex<State>,
     firmware: Mutex<Arc<Firmware>>,
+    shared: Mutex<Option<Arc<SharedMemory>>>,
+    verifier: Mutex<Option<Arc<Verifier>>>,
+    entropy: Mutex<Option<[u8; 32]>>,
     log: LogRing,
 }
 
@@ -139,10 +157,10 @@ pub fn boot(config: Config, pool: Range) -> Result<Corevisor<SimMachine>, Refuse
     // SAFETY: the machine's memory, which it touches by atomic accesses to pages that the pool handed out only. It
     // lives where the pool lives, in the `Corevisor` (which, if the two are dropped, does not use the pool any more).
     let frames = unsafe { FramePool::new(pool, machine.memory.as_ptr() as usize) };
-    let core = Corevisor::new(machine, config, records, frames)?;
-    let (root, pages) = core.host_root();
+    let contexts = (0..CONTEXT_COUNT).map(|_| ContextLock::new(ShadowContext::ZERO)).collect();
+    let core = Corevisor::new(machine, config, records, contexts, frames)?;
+    let (_, pages) = core.root(HOSTVISOR).expect("the host's table");
     assert_eq!(pages, first_level_pages(ipa_bits), "pages of the first level");
-    core.machine().enter(HOSTVISOR, root, ipa_bits);
     Ok(core)
 }
 
@@ -178,6 +196,9 @@ impl SimMachine {
             memory: (0..chunks).map(|_| Chunk([const { AtomicU64::new(POISON) }; CHUNK_WORDS])).collect(),
             state: Mutex::default(),
             firmware: Mutex::new(Arc::new(willing_firmware)),
+            shared: Mutex::new(None),
+            verifier: Mutex::new(None),
+            entropy: Mutex::new(Some([0x42; 32])),
             log: LogRing::new(),
         }
     }
@@ -228,6 +249,19 @@ impl SimMachine {
                 self.make_live(state, child);
             }
         }
+    }
+
+    /// The pages of `table`, all levels.
+    fn tables_of(&self, state: &State, table: Table) -> BTreeSet<u64> {
+        let mut found = BTreeSet::new();
+        let mut to_do: Vec<u64> = (0..first_level_pages(table.ipa_bits)).map(|i| table.root + i * PAGE_SIZE).collect();
+        while let Some(table) = to_do.pop() {
+            if state.live.contains(&table) && found.insert(table) {
+                let slots = (table..table + PAGE_SIZE).step_by(8);
+                to_do.extend(slots.filter_map(|at| self.links_to(self.word(at).load(Ordering::Relaxed))));
+            }
+        }
+        found
     }
 
     /// Walks the table of `v` for `ipa` as hardware does. Returns the slots read, and the outcome.
@@ -358,6 +392,41 @@ impl SimMachine {
         *self.firmware.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(firmware);
     }
 
+    /// Has reads of memory shared with the host ask `host` first.
+    pub fn on_shared_load(&self, host: impl Fn(Pa) -> Option<u64> + Send + Sync + 'static) {
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(host));
+    }
+
+    /// Has `verifier` say which images are authentic. Without one, all are.
+    pub fn on_verify_image(&self, verifier: impl Fn(Vmid, Ipa) -> bool + Send + Sync + 'static) {
+        *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(verifier));
+    }
+
+    /// Replaces what the source of entropy gives; `None`: there is none.
+    pub fn set_entropy(&self, entropy: Option<[u8; 32]>) {
+        *self.entropy.lock().unwrap_or_else(PoisonError::into_inner) = entropy;
+    }
+
+    /// The value last written to the device register `at`, to all of its 8 bytes; or sets it as the device would.
+    pub fn register(&self, at: u64) -> u64 {
+        self.state().registers.get(&at).copied().unwrap_or(0)
+    }
+
+    /// Sets a device register, as the device would.
+    pub fn set_register(&self, at: u64, value: u64) {
+        self.state().registers.insert(at, value);
+    }
+
+    /// The offset of the virtual counter.
+    pub fn cntvoff(&self) -> u64 {
+        self.state().cntvoff
+    }
+
+    /// The pages that have something other than zero in them.
+    pub fn written_pages(&self) -> Vec<Pfn> {
+        self.state().pages.iter().filter(|(_, bytes)| bytes.iter().any(|&b| b != 0)).map(|(&pfn, _)| pfn).collect()
+    }
+
     /// The log that LOG_READ reads.
     pub fn log(&self) -> &LogRing {
         &self.log
@@ -383,7 +452,7 @@ impl SimMachine {
 impl Corevisor<SimMachine> {
     /// A copy of the ownership table.
     pub fn records(&self) -> Vec<S2Page> {
-        self.s2page().lock(&mut Held::nothing()).0.clone()
+        self.s2page().lock(&mut Held::nothing()).0.records.clone()
     }
 }
 
@@ -397,6 +466,7 @@ impl Drop for SimMachine {
 
 impl Machine for SimMachine {
     type Records = Vec<S2Page>;
+    type Contexts = Vec<ContextLock>;
 
     fn cpu(&self) -> usize {
         CPU.get()
@@ -465,6 +535,104 @@ impl Machine for SimMachine {
             state.tlb.remove(&(v, size, ipa.as_u64() & !(size - 1)));
         }
         self.speculate(&mut state);
+    }
+
+    fn invalidate_vmid(&self, v: Vmid, root: Pa) {
+        let mut state = self.state();
+        state.invalidations += 1;
+        state.unpublished.clear();
+        let Some(&table) = state.tables.get(&v) else { return };
+        if table.root != root.as_u64() {
+            state.violations.push(format!("invalidation of {v} in {root}, which is not its table"));
+            return;
+        }
+        state.tlb.retain(|&(owner, ..), _| owner != v);
+        let tables = self.tables_of(&state, table);
+        state.pending.retain(|at| !tables.contains(&page(*at)));
+        self.speculate(&mut state);
+    }
+
+    fn set_pt_vttbr(&self, v: Vmid, root: Pa, ipa_bits: u32) {
+        self.enter(v, root, ipa_bits);
+    }
+
+    fn clear_pt_vttbr(&self, v: Vmid) {
+        let mut state = self.state();
+        let Some(table) = state.tables.remove(&v) else { return };
+        let tables = self.tables_of(&state, table);
+        if state.tlb.keys().any(|&(owner, ..)| owner == v) {
+            state.violations.push(format!("the table of {v} is gone, but not from the TLB"));
+        }
+        state.live.retain(|table| !tables.contains(table));
+    }
+
+    fn clear_phys_page(&self, pfn: Pfn) {
+        self.state().pages.remove(&pfn);
+    }
+
+    fn fetch_from_doracle(&self, pfn: Pfn) {
+        self.state().cleaned.insert(pfn);
+    }
+
+    fn sync_code(&self) {}
+
+    fn read_page(&self, pfn: Pfn, to: &mut PageBytes) {
+        *to = self.state().pages.get(&pfn).map_or([0; PAGE_SIZE as usize], |bytes| **bytes);
+    }
+
+    fn write_page(&self, pfn: Pfn, from: &PageBytes) {
+        self.state().pages.insert(pfn, Box::new(*from));
+    }
+
+    fn shared_load(&self, at: Pa) -> u64 {
+        assert!(at.is_aligned(8), "no word at {at}");
+        let host = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(value) = host.and_then(|host| host(at)) {
+            return value;
+        }
+        let state = self.state();
+        let Some(bytes) = state.pages.get(&at.frame()) else { return 0 };
+        let (words, _) = bytes.as_chunks::<8>();
+        u64::from_le_bytes(words[(at.as_u64() % PAGE_SIZE / 8) as usize])
+    }
+
+    fn shared_store(&self, at: Pa, value: u64) {
+        assert!(at.is_aligned(8), "no word at {at}");
+        let mut state = self.state();
+        let bytes = state.pages.entry(at.frame()).or_insert_with(|| Box::new([0; PAGE_SIZE as usize]));
+        let (words, _) = bytes.as_chunks_mut::<8>();
+        words[(at.as_u64() % PAGE_SIZE / 8) as usize] = value.to_le_bytes();
+    }
+
+    fn mmio_read(&self, at: Pa, width: Width) -> u64 {
+        let value = self.register(at.as_u64() & !7);
+        match width {
+            Width::Double => value,
+            Width::Word => (value >> (8 * (at.as_u64() & 4))) & 0xFFFF_FFFF,
+        }
+    }
+
+    fn mmio_write(&self, at: Pa, width: Width, value: u64) {
+        let at = at.as_u64();
+        let shift = 8 * (at & 4);
+        let new = match width {
+            Width::Double => value,
+            Width::Word => self.register(at & !7) & !(0xFFFF_FFFF << shift) | (value & 0xFFFF_FFFF) << shift,
+        };
+        self.set_register(at & !7, new);
+    }
+
+    fn verify_image(&self, v: Vmid, remap_addr: Ipa) -> bool {
+        let verifier = self.verifier.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        verifier.is_none_or(|verifier| verifier(v, remap_addr))
+    }
+
+    fn entropy(&self) -> Option<[u8; 32]> {
+        *self.entropy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn timer_set_cntvoff(&self, offset: u64) {
+        self.state().cntvoff = offset;
     }
 
     fn firmware_call(&self, args: [u64; 4]) -> [u64; 4] {

@@ -2,7 +2,7 @@
 //! Layer: PageManager (`spec/layers/05-memory.md` §5.3), and the ownership record that it keeps.
 
 use super::MemRegions;
-use crate::addr::{Gfn, HOSTVISOR, Pfn, Vmid};
+use crate::addr::{Gfn, HOSTVISOR, Pfn, VMID_COUNT, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::{Guard, Held, rank};
 use crate::machine::Machine;
@@ -94,10 +94,30 @@ impl S2Page {
     }
 }
 
+/// The ownership table, the object of lock S2PAGE: the records, and how many pages each principal owns.
+#[derive(Clone, Debug)]
+pub struct Owners<R> {
+    /// One record for each tracked page.
+    pub(crate) records: R,
+    pages: [u64; VMID_COUNT],
+}
+
+impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> Owners<R> {
+    /// The table of these records, which are complete.
+    pub fn new(regions: &MemRegions, records: R) -> Self {
+        let mut pages = [0; VMID_COUNT];
+        let count = records.as_ref().len().min(regions.pages() as usize);
+        for owner in records.as_ref()[..count].iter().filter_map(|record| record.owner()) {
+            pages[owner.index()] += 1;
+        }
+        Self { records, pages }
+    }
+}
+
 /// The critical section of S2PAGE (LK-3 … LK-9): every decision about ownership is made in one.
 pub struct S2PageSection<'s, R> {
     regions: &'s MemRegions,
-    records: Guard<'s, R>,
+    owners: Guard<'s, Owners<R>>,
 }
 
 impl<M: Machine> Corevisor<M> {
@@ -106,23 +126,33 @@ impl<M: Machine> Corevisor<M> {
         &'s self,
         outer: &'s mut Held<'_, OUTER>,
     ) -> (S2PageSection<'s, M::Records>, Held<'s, { rank::S2PAGE }>) {
-        let (records, held) = self.s2page().lock(outer);
-        (S2PageSection { regions: self.regions(), records }, held)
+        let (owners, held) = self.s2page().lock(outer);
+        (S2PageSection { regions: self.regions(), owners }, held)
     }
 }
 
 impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> S2PageSection<'_, R> {
     fn record(&self, pfn: Pfn) -> Option<S2Page> {
         let index = self.regions.get_s2_page_index(pfn)?;
-        (*self.records).as_ref().get(index).copied()
+        self.owners.records.as_ref().get(index).copied()
     }
 
     fn update(&mut self, pfn: Pfn, change: impl FnOnce(S2Page) -> S2Page) {
+        let Owners { records, pages } = &mut *self.owners;
         if let Some(index) = self.regions.get_s2_page_index(pfn)
-            && let Some(record) = (*self.records).as_mut().get_mut(index)
+            && let Some(record) = records.as_mut().get_mut(index)
         {
-            *record = change(*record);
+            let old = core::mem::replace(record, change(*record));
+            if let (Some(from), Some(to)) = (old.owner(), record.owner()) {
+                pages[from.index()] -= 1;
+                pages[to.index()] += 1;
+            }
         }
+    }
+
+    /// How many tracked pages `v` owns.
+    pub fn pages_of(&self, v: Vmid) -> u64 {
+        self.owners.pages[v.index()]
     }
 
     /// Spec: PM-1. The owner; `None` for a page that is not tracked RAM.

@@ -54,7 +54,7 @@ fn what_a_touch_of_ram_does_follows_from_owner_and_count() {
             assert!(leaf.is_err(), "{row:?}");
             assert_eq!(snapshot(&core), before, "{row:?}");
         }
-        let record = core.s2page().lock(&mut Held::nothing()).0[(PAGE - GIB) as usize / 4096];
+        let record = core.s2page().lock(&mut Held::nothing()).0.records[(PAGE - GIB) as usize / 4096];
         assert_eq!(
             (record.owner(), record.count(), record.gfn()),
             (Some(owner), count, gfn),

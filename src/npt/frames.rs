@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The frames of the carve-out that page tables are made of.
 
-use crate::addr::{PAGE_SIZE, Pa, Range};
+use crate::addr::{HOSTVISOR, PAGE_SIZE, Pa, Range, Vmid};
 use crate::lock::{Lock, rank};
 use buddy_system_allocator::Heap;
 use core::alloc::Layout;
@@ -19,6 +19,8 @@ pub struct FramePool {
     heap: Heap<ORDER>,
     /// Where Corevisor sees the pool, less its physical address. 0 on hardware, where EL2's map is the identity.
     offset: usize,
+    /// Pages that may still go into tables of others than the host.
+    vm_pages: u64,
 }
 
 impl FramePool {
@@ -30,7 +32,41 @@ impl FramePool {
         let mut heap = Heap::new();
         // SAFETY: the caller gives us this memory for good.
         unsafe { heap.init(at, pool.size() as usize) };
-        Self { heap, offset: at.wrapping_sub(pool.start as usize) }
+        Self { heap, offset: at.wrapping_sub(pool.start as usize), vm_pages: 0 }
+    }
+
+    /// Sets how many pages [`Self::allocate_for`] may give to others than the host: what is left is reserved for it.
+    pub fn set_vm_pages(&mut self, pages: u64) {
+        self.vm_pages = pages;
+    }
+
+    /// Pages left for others than the host.
+    pub fn vm_pages(&self) -> u64 {
+        self.vm_pages
+    }
+
+    /// As [`Self::allocate`], for a table of `v`.
+    pub fn allocate_for(&mut self, v: Vmid, pages: u64) -> Option<Pa> {
+        let pages = pages.checked_next_power_of_two()?;
+        if v == HOSTVISOR {
+            return self.allocate(pages);
+        }
+        let left = self.vm_pages.checked_sub(pages)?;
+        let at = self.allocate(pages)?;
+        self.vm_pages = left;
+        Some(at)
+    }
+
+    /// Gives back what [`Self::allocate_for`] of the same principal and number of pages returned.
+    ///
+    /// # Safety
+    /// As [`Self::release`].
+    pub unsafe fn release_for(&mut self, v: Vmid, at: Pa, pages: u64) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.release(at, pages) };
+        if v != HOSTVISOR {
+            self.vm_pages += pages.next_power_of_two();
+        }
     }
 
     /// Takes `pages` contiguous pages, rounded up to a power of two and aligned to it. Their content is unknown.

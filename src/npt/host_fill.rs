@@ -13,14 +13,14 @@ impl<M: Machine> PtSection<'_, M> {
     /// mapped yet, so there is nothing to break or to invalidate, and the one-leaf rule, which is about walkers that
     /// see the table change, does not apply.
     pub fn fill_host(&mut self, range: Range) -> Result<(), Refused> {
+        if (range.end - 1) >> self.npt.ipa_bits != 0 {
+            return Err(Refused::OutOfReach);
+        }
         let mut at = range.start;
         while at < range.end {
             let fits = |size: u64| at.is_multiple_of(size) && range.end - at >= size;
             let pa = Pa::new(at).ok_or(Refused::OutOfReach)?;
             let ipa = crate::addr::Ipa::new(at).ok_or(Refused::OutOfReach)?;
-            if at >> self.npt.ipa_bits != 0 {
-                return Err(Refused::OutOfReach);
-            }
             let pgd = self.walk_pgd(ipa, Alloc::Yes)?;
             let (table, level) = if fits(PUD_SIZE) {
                 (pgd, Level::L1)

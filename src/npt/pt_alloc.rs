@@ -39,7 +39,7 @@ impl<M: Machine> PtSection<'_, M> {
         self.check_quota(1)?;
         let page = {
             let (mut frames, _) = self.frames.lock(&mut self.held);
-            frames.allocate(1).ok_or(Refused::NoTables(self.npt.vmid))?
+            frames.allocate_for(self.npt.vmid, 1).ok_or(Refused::NoTables(self.npt.vmid))?
         };
         self.machine.zero_tables(page, 1);
         self.npt.total.used += 1;

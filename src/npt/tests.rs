@@ -96,7 +96,7 @@ fn a_pool_that_is_too_small_is_an_error() {
         let got = sim::boot(world.config(), pool).err();
         assert_eq!(got, Some(Refused::NoTables(HOSTVISOR)), "{pages} pages");
     }
-    assert_eq!(sim::boot(world.config(), range(world.carve_out().start, 8 * PAGE_SIZE)).err(), None);
+    assert_eq!(sim::boot(world.config(), range(world.carve_out().start, 16 * PAGE_SIZE)).err(), None);
 }
 
 /// What `view` is when the page at `address` is unmapped.

@@ -4,7 +4,7 @@
 use super::BootError;
 use super::discover::Platform;
 use crate::addr::{PAGE_SIZE, PMD_SIZE, Range};
-use crate::corevisor::{FIXED_TABLE_PAGES, host_table_pages};
+use crate::corevisor::{FIXED_TABLE_PAGES, VM_TABLE_PAGES, host_table_pages};
 use crate::memory::{MAX_REGIONS, MemRegions, S2Page};
 use arrayvec::ArrayVec;
 
@@ -66,7 +66,7 @@ pub fn carve_out(platform: &Platform<'_>, regions: &MemRegions, busy: &mut Busy)
     let page_up = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE);
     let records = page_up(regions.pages() * size_of::<S2Page>() as u64);
     let stacks = platform.cpus.len() as u64 * (GUARD_SIZE + STACK_SIZE);
-    let frames = (host_table_pages(regions) + FIXED_TABLE_PAGES) * PAGE_SIZE;
+    let frames = (host_table_pages(regions) + FIXED_TABLE_PAGES + VM_TABLE_PAGES) * PAGE_SIZE;
     let size = (records + stacks + frames).next_multiple_of(PMD_SIZE);
     let range = highest_hole(platform, busy, size).ok_or(BootError::TooLittleRam("the carve-out", size))?;
     busy.push(range);

@@ -2,7 +2,7 @@
 //! The vectors' machine, for the library and for the model.
 
 use corevisor::addr::{PAGE_SIZE, PMD_SIZE, Range};
-use corevisor::corevisor::{Config, FIXED_TABLE_PAGES, host_table_pages};
+use corevisor::corevisor::{Config, FIXED_TABLE_PAGES, REMAP_WINDOW, VM_TABLE_PAGES, host_table_pages};
 use corevisor::machine::sim;
 use corevisor::trap::{Firmware, HostCpus};
 use model::RData;
@@ -19,7 +19,7 @@ pub fn range(start: u64, size: u64) -> Range {
 
 /// What is Corevisor's at boot: an image, and page tables at the top of RAM.
 pub fn owned() -> [Range; 2] {
-    let size = (host_table_pages(&regions()) + FIXED_TABLE_PAGES) * PAGE_SIZE;
+    let size = (host_table_pages(&regions()) + FIXED_TABLE_PAGES + VM_TABLE_PAGES) * PAGE_SIZE;
     let size = size.next_multiple_of(PMD_SIZE);
     let ram = REGIONS[2];
     [range(REGIONS[0].base + 0x20_0000, 0x3_1000), range(ram.base + ram.size - size, size)]
@@ -37,6 +37,9 @@ pub fn library(ipa_bits: u32) -> Core {
     let config = Config {
         regions: regions(),
         owned: owned().into_iter().collect(),
+        smmus: Default::default(),
+        remap_window: REMAP_WINDOW,
+        vm_table_pages: VM_TABLE_PAGES,
         withheld: withheld().into_iter().collect(),
         ipa_bits,
         cpus: HostCpus::new([0, 1], 0, firmware),

@@ -104,7 +104,7 @@ fn too_little_ram_is_an_error_that_says_how_much() {
     let blocks = [GIB + 2 * MIB - 1, GIB + 2 * MIB, 2 * GIB];
     let mut taken: Busy = blocks.into_iter().map(|at| range(at, 1)).collect();
     let got = carve_out(&platform, &regions, &mut taken);
-    assert!(matches!(got, Err(BootError::TooLittleRam("the carve-out", size)) if size == 2 * MIB), "{got:?}");
+    assert!(matches!(got, Err(BootError::TooLittleRam("the carve-out", size)) if size == 6 * MIB), "{got:?}");
     assert_eq!(taken.len(), 3);
 }
 

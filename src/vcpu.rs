@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Virtual CPUs: layers VCPUOpsAux, VCPUOps, CtxtSwitch (`spec/layers/08-vcpu.md`).
+
+mod context;
+
+pub use context::{CONTEXT_COUNT, ContextLock, Fp, ShadowContext};

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Virtual machines: layers VMPower, BootCore, BootAux, BootOps (`spec/layers/06-boot.md`).
+
+mod record;
+mod vm_power;
+
+pub use record::{CoreData, Image, MAX_LOAD_INFO_NUM, VCPU_PER_VM, VcpuInfo, VcpuState, VmInfo, VmState};
