@@ -137,6 +137,11 @@ impl<M: Machine> Corevisor<M> {
         drop(pt);
         let window = Npt::new(&this.machine, &this.frames, COREVISOR, ipa_bits, vm_table_pages, 0)?;
         *this.npt(COREVISOR).lock(&mut nothing).0 = Some(window);
+        for v in [HOSTVISOR, COREVISOR] {
+            if let Some((root, _)) = this.root(v) {
+                this.machine.set_pt_vttbr(v, root, ipa_bits);
+            }
+        }
         Ok(this)
     }
 

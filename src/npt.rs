@@ -61,7 +61,8 @@ impl Npt {
     /// An empty table for `v` that translates `ipa_bits` (32 to 48) bits. `limit` pages may be used in all, besides the
     /// root and the level-1 pages that a level-1 start needs, and `device_limit` of those for device memory.
     ///
-    /// Needs no lock on the table: nobody else knows of it yet.
+    /// Needs no lock on the table: nobody else knows of it yet. Before a walker may use it, the caller says so by
+    /// [`Machine::set_pt_vttbr`].
     pub fn new<M: Machine>(
         machine: &M,
         frames: &FramesLock,
@@ -86,7 +87,6 @@ impl Npt {
             }
         }
         machine.publish_tables();
-        machine.set_pt_vttbr(v, hw_root, ipa_bits);
         Ok(Self {
             vmid: v,
             root,
