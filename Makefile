@@ -4,6 +4,7 @@
 #                MEM= CPU= GIC= QEMU_EXTRA= LOG_LEVEL= (see tools/run)
 #   make test    all tests, their short form; `make soak` their long form
 #   make image   target/corevisor.img, and target/corevisor.elf with symbols
+#   make coverage  where each function of the specification is, and what tests it
 #   make bench   what Corevisor costs its host, in instructions
 #
 # Each first installs what it needs and does not find (tools/setup).
@@ -17,7 +18,8 @@ RELEASE := target/$(TARGET)/release/corevisor
 PROBE := target/probe/$(TARGET)/release/probe
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image bench footprint soak clippy fmt fmt-check doc clean setup-run setup-test setup-lint FORCE
+.PHONY: all run test image test-image coverage bench footprint soak clippy fmt fmt-check doc clean setup-run \
+	setup-test setup-lint FORCE
 
 all: image
 
@@ -63,6 +65,9 @@ test: setup-test image test-image target/initramfs.img
 
 soak: setup-test image test-image target/initramfs.img
 	@tools/test-all --soak
+
+coverage:
+	@tools/coverage
 
 # The memory that Corevisor takes on machines of several sizes.
 footprint: setup-run image target/initramfs.img
