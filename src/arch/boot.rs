@@ -4,7 +4,7 @@
 use super::el2_map::{Access, El2Map, Registers};
 use super::machine::{Hardware, firmware_call};
 use super::traps::{self, World};
-use super::{cache, console, fatal, host_cpu, image, percpu};
+use super::{cache, console, fatal, fixmap, host_cpu, image, percpu};
 use crate::addr::{HOSTVISOR, PAGE_SIZE, Pa, Range};
 use crate::corevisor::{Config, Corevisor, REMAP_WINDOW, VM_TABLE_PAGES};
 use crate::memory::{MemRegions, S2Page};
@@ -171,8 +171,8 @@ fn map_all_ram(platform: &Platform<'_>, tree: Range) -> Result<(), BootError> {
     Ok(())
 }
 
-/// The map that stays: the image, the carve-out without the pages below the stacks, and the console. Nothing of the
-/// host's, nor of VMs'.
+/// The map that stays: the image, the carve-out without the pages below the stacks, the console, and each CPU's window
+/// to one page ([`fixmap`]). Nothing of the host's, nor of VMs'.
 fn keep_map(platform: &Platform<'_>, carve_out: &CarveOut) -> Result<(), BootError> {
     let mut map = El2Map::with_image()?;
     if let Some(uart) = platform.uart {
@@ -183,6 +183,7 @@ fn keep_map(platform: &Platform<'_>, carve_out: &CarveOut) -> Result<(), BootErr
     for stack in stacks(carve_out) {
         map.map(stack, Access::ReadWrite)?;
     }
+    map.set_table(fixmap::WINDOW.start, fixmap::table())?;
     // SAFETY: the device tree and the host's memory are not touched from here on.
     unsafe { map.switch() };
     let Registers { ttbr0, mair, tcr, sctlr } = map.registers();
@@ -301,12 +302,12 @@ fn build_core(
     // SAFETY: this part of the carve-out is the frame pool's alone.
     let pool = unsafe { FramePool::new(carve_out.frames, carve_out.frames.start as usize) };
     // SAFETY: once in a boot.
-    let hardware = unsafe { Hardware::new() };
+    let hardware = unsafe { Hardware::new(owned) };
     Ok(Corevisor::new(hardware, config, records, &CONTEXTS, pool)?)
 }
 
 /// Asks the firmware what it is.
-fn firmware() -> Firmware {
+pub fn firmware() -> Firmware {
     const PSCI_VERSION: u64 = 0x8400_0000;
     const PSCI_FEATURES: u64 = 0x8400_000A;
     const CPU_SUSPEND: u64 = 0xC400_0001;

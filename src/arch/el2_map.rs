@@ -2,11 +2,13 @@
 //! EL2's own stage-1 map: the identity, W^X, 4 KiB granule, 48 bits (Arm ARM D8).
 //!
 //! Maps are built, made current, and then not changed: three in a boot (image and device tree; all RAM; what remains).
-//! The last stays: Write-Once-Kernel-Mapping of `spec/layers/12-wdrf.md` §12.5.
+//! The last stays: Write-Once-Kernel-Mapping of `spec/layers/12-wdrf.md` §12.5. The exception is one page for each CPU
+//! ([`super::fixmap`]), which is never used to reach what Corevisor maps otherwise.
 
 use crate::addr::{PAGE_SIZE, PMD_SIZE, PUD_SIZE, Range};
 use crate::platform::BootError;
 use crate::read_sysreg;
+use crate::refused::Refused;
 use bitflags::bitflags;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -54,6 +56,11 @@ impl Access {
             Self::ReadWrite => normal.union(Bits::XN),
             Self::Device => common.union(Bits::XN),
         }
+    }
+
+    /// The level-3 descriptor that maps the page at `address` for this.
+    pub const fn page(self, address: u64) -> u64 {
+        address | self.bits().union(Bits::TABLE_OR_PAGE).bits()
     }
 }
 
@@ -132,13 +139,13 @@ impl El2Map {
         let range = range.align_out(PAGE_SIZE);
         let mut at = range.start;
         while at < range.end {
-            at += self.map_one(at, range.end - at, access.bits())?;
+            at += self.map_one(at, range.end - at, access)?;
         }
         Ok(())
     }
 
     /// Maps the largest block at `at` of at most `room` bytes that the table has room for; returns its size.
-    fn map_one(&mut self, at: u64, room: u64, bits: Bits) -> Result<u64, BootError> {
+    fn map_one(&mut self, at: u64, room: u64, access: Access) -> Result<u64, BootError> {
         let mut table = self.0;
         for (level, size) in [(0, 1 << 39), (1, PUD_SIZE), (2, PMD_SIZE), (3, PAGE_SIZE)] {
             let index = (at / size) as usize % 512;
@@ -148,8 +155,7 @@ impl El2Map {
             let old = Bits::from_bits_retain(*entry);
             if !old.contains(Bits::VALID) {
                 if fits {
-                    let page = if level == 3 { Bits::TABLE_OR_PAGE } else { Bits::empty() };
-                    *entry = at | (bits | page).bits();
+                    *entry = if level == 3 { access.page(at) } else { at | access.bits().bits() };
                     return Ok(size);
                 }
                 *entry = new_table()? as u64 | (Bits::VALID | Bits::TABLE_OR_PAGE).bits();
@@ -159,6 +165,29 @@ impl El2Map {
             table = (*entry & 0x0000_FFFF_FFFF_F000) as *mut Table;
         }
         Ok(PAGE_SIZE)
+    }
+
+    /// Makes `table`, a level-3 table, translate the 2 MiB from `at` on.
+    ///
+    /// # Errors
+    /// If something is mapped there.
+    pub fn set_table(&mut self, at: u64, table: u64) -> Result<(), BootError> {
+        const LINK: Bits = Bits::VALID.union(Bits::TABLE_OR_PAGE);
+        let mut parent = self.0;
+        for (level, size) in [(0, 1 << 39), (1, PUD_SIZE), (2, PMD_SIZE)] {
+            let index = (at / size) as usize % 512;
+            // SAFETY: as in `map_one`.
+            let entry = unsafe { &mut (*parent)[index] };
+            let old = Bits::from_bits_retain(*entry);
+            match old.contains(Bits::VALID) {
+                false if level == 2 => *entry = table | LINK.bits(),
+                false => *entry = new_table()? as u64 | LINK.bits(),
+                true if level < 2 && old.contains(Bits::TABLE_OR_PAGE) => {}
+                true => return Err(BootError::Core(Refused::OutOfReach)),
+            }
+            parent = (*entry & 0x0000_FFFF_FFFF_F000) as *mut Table;
+        }
+        Ok(())
     }
 
     /// The registers that make this map current.

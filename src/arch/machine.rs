@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The machine under the core, on real hardware.
 
-use super::{console, percpu};
-use crate::addr::{Ipa, Pa, Pfn, Vmid};
+use super::{cache, console, entropy, fixmap, percpu};
+use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, Range, Vmid};
 use crate::machine::{Machine, PageBytes, Width};
 use crate::memory::S2Page;
 use crate::trap::LogSource;
@@ -12,15 +12,53 @@ use aarch64_cpu::asm::barrier;
 
 /// AArch64 at EL2, with an identity map of what Corevisor owns.
 #[derive(Debug)]
-pub struct Hardware(());
+pub struct Hardware {
+    /// Where Corevisor itself lies.
+    owned: [Range; 2],
+}
 
 impl Hardware {
-    /// The hardware.
+    /// The hardware. `owned` is all memory that is Corevisor's.
     ///
     /// # Safety
     /// Once; and the frame pool of the core built on it must be mapped, and used by nobody else.
-    pub unsafe fn new() -> Self {
-        Self(())
+    pub unsafe fn new(owned: [Range; 2]) -> Self {
+        Self { owned }
+    }
+
+    /// `pfn`, which is not Corevisor's: a principal's page, through which no Rust object can be reached. Ends Corevisor
+    /// otherwise; the ownership table makes that impossible.
+    fn principals(&self, pfn: Pfn) -> Pfn {
+        let page = Range { start: pfn.base().as_u64(), end: pfn.base().as_u64() + PAGE_SIZE };
+        assert!(!self.owned.iter().any(|owned| owned.overlaps(page)), "a page of Corevisor's among a principal's");
+        pfn
+    }
+
+    /// Calls `invalidate` while VTTBR_EL2 names `v` and its table at `root`, after all changes to tables, and waits
+    /// until what it started is complete on all CPUs (`spec/layers/12-wdrf.md` §12.6).
+    fn with_table(v: Vmid, root: Pa, invalidate: impl FnOnce()) {
+        const WALKS_OFF: u64 = (1 << 7) | (1 << 23); // TCR_EL1.EPD0, EPD1
+        let theirs = root.as_u64() | ((v.index() as u64) << 48);
+        let ours = read_sysreg!("vttbr_el2");
+        let tcr = read_sysreg!("tcr_el1");
+        barrier::dsb(barrier::ISHST);
+        if theirs == ours {
+            return invalidate();
+        }
+        // SAFETY: EL1 does not run here and now, so its VTTBR can be another for the while. Some CPUs walk for EL1 ahead
+        // of time even then (Arm errata 1165522, 1319367, 1319537, 1530923): they must not walk the host's stage 1
+        // with this stage 2.
+        unsafe {
+            write_sysreg!("tcr_el1", tcr | WALKS_OFF);
+            barrier::isb(barrier::SY);
+            write_sysreg!("vttbr_el2", theirs);
+            barrier::isb(barrier::SY);
+            invalidate();
+            write_sysreg!("vttbr_el2", ours);
+            barrier::isb(barrier::SY);
+            write_sysreg!("tcr_el1", tcr);
+            barrier::isb(barrier::SY);
+        }
     }
 }
 
@@ -60,85 +98,96 @@ impl Machine for Hardware {
     }
 
     fn invalidate_ipa(&self, v: Vmid, root: Pa, ipa: Ipa) {
-        let theirs = root.as_u64() | ((v.index() as u64) << 48);
-        let ours = read_sysreg!("vttbr_el2");
-        barrier::dsb(barrier::ISHST);
-        // SAFETY: EL1 does not run here and now, so its VTTBR can be another for the while. TLBI touches no memory.
-        unsafe {
-            if theirs != ours {
-                write_sysreg!("vttbr_el2", theirs);
-                core::arch::asm!("isb", options(nostack, preserves_flags));
+        Self::with_table(v, root, || {
+            // SAFETY: TLBI touches no memory.
+            unsafe {
+                core::arch::asm!(
+                    "tlbi ipas2e1is, {page}",
+                    "dsb ish",
+                    "tlbi vmalle1is", // entries that combine both stages
+                    "dsb ish",
+                    "isb",
+                    page = in(reg) ipa.as_u64() >> 12,
+                    options(nostack, preserves_flags)
+                );
             }
-            core::arch::asm!(
-                "tlbi ipas2e1is, {page}",
-                "dsb ish",
-                "tlbi vmalle1is", // entries that combine both stages
-                "dsb ish",
-                "isb",
-                page = in(reg) ipa.as_u64() >> 12,
-                options(nostack, preserves_flags)
-            );
-            if theirs != ours {
-                write_sysreg!("vttbr_el2", ours);
-                core::arch::asm!("isb", options(nostack, preserves_flags));
-            }
-        }
+        });
     }
 
-    fn invalidate_vmid(&self, _v: Vmid, _root: Pa) {
-        todo!()
+    fn invalidate_vmid(&self, v: Vmid, root: Pa) {
+        Self::with_table(v, root, || {
+            // SAFETY: TLBI touches no memory.
+            unsafe {
+                core::arch::asm!("tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags));
+            }
+        });
     }
 
     fn set_pt_vttbr(&self, _v: Vmid, _root: Pa, _ipa_bits: u32) {}
 
     fn clear_pt_vttbr(&self, _v: Vmid) {}
 
-    fn clear_phys_page(&self, _pfn: Pfn) {
-        todo!()
+    fn clear_phys_page(&self, pfn: Pfn) {
+        // SAFETY: RAM by the trait's contract, and a principal's.
+        unsafe { fixmap::zero(self.principals(pfn)) };
     }
 
-    fn fetch_from_doracle(&self, _pfn: Pfn) {
-        todo!()
+    fn fetch_from_doracle(&self, pfn: Pfn) {
+        // SAFETY: as above.
+        unsafe { fixmap::flush(self.principals(pfn)) };
     }
 
     fn sync_code(&self) {
-        todo!()
+        cache::invalidate_instructions();
     }
 
-    fn read_page(&self, _pfn: Pfn, _to: &mut PageBytes) {
-        todo!()
+    fn read_page(&self, pfn: Pfn, to: &mut PageBytes) {
+        // SAFETY: as above.
+        unsafe { fixmap::read(self.principals(pfn), to) };
     }
 
-    fn write_page(&self, _pfn: Pfn, _from: &PageBytes) {
-        todo!()
+    fn write_page(&self, pfn: Pfn, from: &PageBytes) {
+        // SAFETY: as above.
+        unsafe { fixmap::write(self.principals(pfn), from) };
     }
 
-    fn shared_load(&self, _at: Pa) -> u64 {
-        todo!()
+    fn shared_load(&self, at: Pa) -> u64 {
+        self.principals(at.frame());
+        // SAFETY: as above.
+        unsafe { fixmap::load(at) }
     }
 
-    fn shared_store(&self, _at: Pa, _value: u64) {
-        todo!()
+    fn shared_store(&self, at: Pa, value: u64) {
+        self.principals(at.frame());
+        // SAFETY: as above.
+        unsafe { fixmap::store(at, value) };
     }
 
-    fn mmio_read(&self, _at: Pa, _width: Width) -> u64 {
-        todo!()
+    fn mmio_read(&self, at: Pa, width: Width) -> u64 {
+        self.principals(at.frame());
+        // SAFETY: a register of an SMMU that Corevisor drives, by the trait's contract.
+        unsafe { fixmap::read_register(at, width) }
     }
 
-    fn mmio_write(&self, _at: Pa, _width: Width, _value: u64) {
-        todo!()
+    fn mmio_write(&self, at: Pa, width: Width, value: u64) {
+        self.principals(at.frame());
+        // SAFETY: as above; what an SMMU translates is never Corevisor's memory.
+        unsafe { fixmap::write_register(at, width, value) };
     }
 
+    /// No key to verify images with is built in yet, so none is authentic.
     fn verify_image(&self, _v: Vmid, _remap_addr: Ipa) -> bool {
         false
     }
 
     fn entropy(&self) -> Option<[u8; 32]> {
-        None
+        entropy::fresh()
     }
 
-    fn timer_set_cntvoff(&self, _offset: u64) {
-        todo!()
+    /// The host's own virtual counter is off by as much, until it sets this back.
+    fn timer_set_cntvoff(&self, offset: u64) {
+        // SAFETY: what EL1 and EL0 read as virtual time; Corevisor does not.
+        unsafe { write_sysreg!("cntvoff_el2", offset) };
     }
 
     fn firmware_call(&self, args: [u64; 4]) -> [u64; 4] {

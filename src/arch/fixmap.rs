@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One page of virtual addresses for each CPU, through which it works on a page that Corevisor does not keep mapped:
+//! a page of the host's or of a VM's, or of an SMMU's registers.
+//!
+//! A mapping lives within one function of this file, and none of them calls anything outside. Interrupts are masked at
+//! EL2, so a CPU has at most one page mapped, and none when it returns to the host.
+
+use super::cache;
+use super::el2_map::Access;
+use super::percpu;
+use crate::MAX_CPUS;
+use crate::addr::{ADDR_SPACE, PAGE_SIZE, PMD_SIZE, Pa, Pfn, Range};
+use crate::machine::{PageBytes, Width};
+use core::arch::asm;
+use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Where the pages of all CPUs lie: the last 2 MiB that EL2's map can translate. Boot stops if something of
+/// ours lies there ([`super::el2_map::El2Map::set_table`]).
+pub const WINDOW: Range = Range { start: ADDR_SPACE - PMD_SIZE, end: ADDR_SPACE };
+
+/// From one CPU's page to the next: a page lies between them that is never mapped.
+const STRIDE: usize = 2;
+const _: () = assert!(STRIDE * MAX_CPUS <= 512);
+
+#[repr(C, align(4096))]
+struct Table([AtomicU64; 512]);
+
+/// The level-3 table of [`WINDOW`]. Every entry is written by its own CPU only.
+static TABLE: Table = Table([const { AtomicU64::new(0) }; 512]);
+
+/// The table's address, for [`super::el2_map::El2Map::set_table`].
+pub fn table() -> u64 {
+    (&raw const TABLE) as u64
+}
+
+/// Where in its page `at` lies.
+fn offset(at: Pa) -> u64 {
+    at.as_u64() % PAGE_SIZE
+}
+
+/// A page that this CPU has mapped; unmapped by the drop.
+struct Mapped {
+    entry: &'static AtomicU64,
+    at: u64,
+}
+
+impl Mapped {
+    /// Maps the page at `page`.
+    ///
+    /// # Safety
+    /// This CPU has no other page mapped. The page is memory (or, with [`Access::Device`], registers) that the machine
+    /// has, and no Rust object lies in it.
+    unsafe fn new(page: Pa, access: Access) -> Self {
+        let index = STRIDE * percpu::index();
+        let entry = &TABLE.0[index];
+        entry.store(access.page(page.as_u64()), Ordering::Relaxed);
+        // The entry was invalid, so no TLB holds it; the walker sees it, and nothing was fetched ahead.
+        // SAFETY: barriers.
+        unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
+        Self { entry, at: WINDOW.start + index as u64 * PAGE_SIZE }
+    }
+
+    /// Cleans and invalidates the page's lines in all data caches, to the point of coherency.
+    fn flush(&self) {
+        cache::flush(self.at, PAGE_SIZE);
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        self.entry.store(0, Ordering::Relaxed);
+        // On all CPUs, although no other one ever uses this address: they walk the same table, and may have done so
+        // ahead of any use. What they would keep could contradict the entry's next value.
+        // SAFETY: ends the translation of a page that nothing refers to any more.
+        unsafe {
+            asm!("dsb ishst", "tlbi vale2is, {}", "dsb ish", "isb", in(reg) self.at >> 12,
+                options(nostack, preserves_flags));
+        }
+    }
+}
+
+/// Zeroes a page of memory, to the point of coherency.
+///
+/// # Safety
+/// `pfn` is a page of memory in which no Rust object lies.
+pub unsafe fn zero(pfn: Pfn) {
+    // SAFETY: the caller's word, and this file's: one page at a time.
+    let page = unsafe { Mapped::new(pfn.base(), Access::ReadWrite) };
+    // SAFETY: mapped for writing, this one page.
+    unsafe { with_exposed_provenance_mut::<PageBytes>(page.at as usize).write_bytes(0, 1) };
+    page.flush();
+}
+
+/// Cleans and invalidates what the data caches hold of a page of memory, to the point of coherency.
+///
+/// # Safety
+/// As for [`zero`].
+pub unsafe fn flush(pfn: Pfn) {
+    // SAFETY: as in `zero`.
+    unsafe { Mapped::new(pfn.base(), Access::ReadWrite) }.flush();
+}
+
+/// Copies a page of memory, which others may write meanwhile.
+///
+/// # Safety
+/// As for [`zero`].
+pub unsafe fn read(pfn: Pfn, to: &mut PageBytes) {
+    // SAFETY: as in `zero`.
+    let page = unsafe { Mapped::new(pfn.base(), Access::ReadOnly) };
+    let (words, _) = to.as_chunks_mut::<8>();
+    for (i, word) in words.iter_mut().enumerate() {
+        // SAFETY: mapped, in the page, and aligned. Volatile, because it may change under us.
+        *word = unsafe { with_exposed_provenance::<[u8; 8]>(page.at as usize).add(i).read_volatile() };
+    }
+}
+
+/// Overwrites a page of memory, to the point of coherency.
+///
+/// # Safety
+/// As for [`zero`].
+pub unsafe fn write(pfn: Pfn, from: &PageBytes) {
+    // SAFETY: as in `zero`.
+    let page = unsafe { Mapped::new(pfn.base(), Access::ReadWrite) };
+    let (words, _) = from.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        // SAFETY: mapped for writing, in the page, and aligned. Volatile, because others may look at it.
+        unsafe { with_exposed_provenance_mut::<[u8; 8]>(page.at as usize).add(i).write_volatile(*word) };
+    }
+    page.flush();
+}
+
+/// Reads the aligned word at `at` by a single access.
+///
+/// # Safety
+/// As for [`zero`], of the page of `at`.
+pub unsafe fn load(at: Pa) -> u64 {
+    assert!(at.is_aligned(8));
+    // SAFETY: as in `zero`.
+    let page = unsafe { Mapped::new(at.frame().base(), Access::ReadOnly) };
+    // SAFETY: mapped, and aligned.
+    unsafe { with_exposed_provenance::<u64>((page.at + offset(at)) as usize).read_volatile() }
+}
+
+/// Writes the aligned word at `at` by a single access.
+///
+/// # Safety
+/// As for [`zero`], of the page of `at`.
+pub unsafe fn store(at: Pa, value: u64) {
+    assert!(at.is_aligned(8));
+    // SAFETY: as in `zero`.
+    let page = unsafe { Mapped::new(at.frame().base(), Access::ReadWrite) };
+    // SAFETY: mapped for writing, and aligned.
+    unsafe { with_exposed_provenance_mut::<u64>((page.at + offset(at)) as usize).write_volatile(value) };
+}
+
+/// Reads a register.
+///
+/// # Safety
+/// `at` is a register of a device that Corevisor drives, and reading it so is harmless.
+pub unsafe fn read_register(at: Pa, width: Width) -> u64 {
+    // SAFETY: registers, of which none is a Rust object; one page at a time.
+    let page = unsafe { Mapped::new(at.frame().base(), Access::Device) };
+    let register = (page.at + offset(at)) as usize;
+    match width {
+        Width::Word => {
+            assert!(at.is_aligned(4));
+            // SAFETY: mapped, and aligned; the effect is the caller's business.
+            unsafe { with_exposed_provenance::<u32>(register).read_volatile() }.into()
+        }
+        Width::Double => {
+            assert!(at.is_aligned(8));
+            // SAFETY: as above.
+            unsafe { with_exposed_provenance::<u64>(register).read_volatile() }
+        }
+    }
+}
+
+/// Writes a register; of a 4-byte one the low half of `value`.
+///
+/// # Safety
+/// `at` is a register of a device that Corevisor drives, and writing this to it takes no memory from Rust.
+pub unsafe fn write_register(at: Pa, width: Width, value: u64) {
+    // SAFETY: as in `read_register`.
+    let page = unsafe { Mapped::new(at.frame().base(), Access::Device) };
+    let register = (page.at + offset(at)) as usize;
+    match width {
+        Width::Word => {
+            assert!(at.is_aligned(4));
+            // SAFETY: mapped, and aligned; the effect is the caller's business.
+            unsafe { with_exposed_provenance_mut::<u32>(register).write_volatile(value as u32) };
+        }
+        Width::Double => {
+            assert!(at.is_aligned(8));
+            // SAFETY: as above.
+            unsafe { with_exposed_provenance_mut::<u64>(register).write_volatile(value) };
+        }
+    }
+}
