@@ -155,6 +155,11 @@ impl Vmid {
         if id > 0 && id < COREVISOR.0 as u64 { Some(Self(id as u8)) } else { None }
     }
 
+    /// Whether it is a VM's (`is_vm`).
+    pub const fn is_vm(self) -> bool {
+        self.0 > 0 && self.0 < COREVISOR.0
+    }
+
     /// The plain number, fit for an array index.
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -247,6 +252,9 @@ mod tests {
         assert_eq!(Vmid::new_vm(15).map(Vmid::index), Some(15));
         assert_eq!(Vmid::new_vm(16), None);
         assert_eq!(Vmid::new_vm(1 << 32), None);
+        for id in 0..17 {
+            assert_eq!(Vmid::new(id).unwrap().is_vm(), Vmid::new_vm(id).is_some());
+        }
         assert_eq!(Vmid::new(16), Some(COREVISOR));
         assert_eq!(Vmid::new(17), None);
     }

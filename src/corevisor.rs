@@ -165,9 +165,11 @@ impl<M: Machine> Corevisor<M> {
         &self.cpus
     }
 
-    /// Whether a page of `range` is withheld from the host.
+    /// Whether a page of `range` is withheld from the host and from VMs: because boot said so, or because it is of an
+    /// SMMU's registers, which are emulated.
     pub fn is_withheld(&self, range: Range) -> bool {
-        self.withheld.iter().any(|w| w.overlaps(range))
+        let smmus = self.smmus.iter().map(|smmu| &smmu.window);
+        self.withheld.iter().chain(smmus).any(|w| w.overlaps(range))
     }
 
     /// log2 of the stage-2 input address space.

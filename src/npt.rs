@@ -137,7 +137,7 @@ impl DerefMut for PtGuard<'_> {
     }
 }
 
-/// The critical section of PT(v) (LK-1 `acquire_lock_pt` … LK-7 `release_lock_pt`): all walks and updates of one table
+/// The critical section of PT(v) (LK-1 … LK-7): all walks and updates of one table
 /// happen in here.
 pub struct PtSection<'s, M: Machine> {
     machine: &'s M,
@@ -152,7 +152,8 @@ pub struct PtSection<'s, M: Machine> {
 }
 
 impl<M: Machine> Corevisor<M> {
-    /// Spec: LK-1. Enters the critical section of `v`'s table; leaving it is the section's drop.
+    /// Spec: LK-1. Enters the critical section of `v`'s table; [`PtSection::release_lock_pt`], or the section's drop,
+    /// leaves it.
     ///
     /// # Errors
     /// If `v` is a VM that does not exist.
@@ -173,4 +174,9 @@ impl<M: Machine> Corevisor<M> {
             leaf_written: false,
         })
     }
+}
+
+impl<M: Machine> PtSection<'_, M> {
+    /// Spec: LK-7. Leaves the critical section.
+    pub fn release_lock_pt(self) {}
 }

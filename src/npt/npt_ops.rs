@@ -9,13 +9,18 @@ use crate::machine::Machine;
 use crate::refused::Refused;
 
 impl<M: Machine> Corevisor<M> {
-    /// Spec: NO-1 `get_level_s2pt` and NO-2 `walk_s2pt` in one section, as `spec/layers/03-npt.md` §3.4 advises.
-    pub fn walk_s2pt<const OUTER: u8>(
+    /// Spec: NO-1. The level at which `v` has `ipa` mapped, if it has. Lock PT(v).
+    pub fn get_level_s2pt<const OUTER: u8>(
         &self,
         v: Vmid,
         ipa: Ipa,
         outer: &mut Held<'_, OUTER>,
-    ) -> Result<Mapping, Refused> {
+    ) -> Result<Option<Level>, Refused> {
+        self.acquire_lock_pt(v, outer)?.get_npt_level(ipa)
+    }
+
+    /// Spec: NO-2. The entry of `v`'s table that decides about `ipa`. Lock PT(v).
+    pub fn walk_s2pt<const OUTER: u8>(&self, v: Vmid, ipa: Ipa, outer: &mut Held<'_, OUTER>) -> Result<Desc, Refused> {
         self.acquire_lock_pt(v, outer)?.walk_npt(ipa)
     }
 
@@ -29,7 +34,7 @@ impl<M: Machine> Corevisor<M> {
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
         let mut pt = self.acquire_lock_pt(v, outer)?;
-        let old = pt.walk_npt(ipa)?;
+        let old = pt.mapping(ipa)?;
         let wanted = Mapping { level, desc: leaf };
         // An entry of a deeper level maps only a part of what is asked for: that is a conflict, below.
         if old.level <= level && old.desc.is_valid() && old.translate(ipa) == wanted.translate(ipa) {
@@ -46,7 +51,7 @@ impl<M: Machine> Corevisor<M> {
     pub fn clear_pfn_host<const OUTER: u8>(&self, pfn: Pfn, outer: &mut Held<'_, OUTER>) -> Result<(), Refused> {
         let mut pt = self.acquire_lock_pt(HOSTVISOR, outer)?;
         let ipa = pfn.host_gfn().base();
-        if !pt.walk_npt(ipa)?.desc.is_valid() {
+        if pt.get_npt_level(ipa)?.is_none() {
             return Ok(());
         }
         pt.set_npt(ipa, Level::L3, Desc::from_u64(PAGE_GUEST))?;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: NPTWalk (`spec/layers/03-npt.md` §3.3).
+//!
+//! NW-4 `mem_load_ref` and NW-5 `mem_store_ref`, a principal's own accesses, are the hardware's.
 
 use super::pt_walk::slot;
 use super::{Alloc, Desc, Level, PtSection};
@@ -26,8 +28,19 @@ impl Mapping {
 }
 
 impl<M: Machine> PtSection<'_, M> {
-    /// Spec: NW-1 and NW-2 in one. The entry that decides about `ipa`, and its level: the deepest that exists.
-    pub fn walk_npt(&mut self, ipa: Ipa) -> Result<Mapping, Refused> {
+    /// Spec: NW-1. The level at which `ipa` is mapped, if it is.
+    pub fn get_npt_level(&mut self, ipa: Ipa) -> Result<Option<Level>, Refused> {
+        let mapping = self.mapping(ipa)?;
+        Ok(mapping.desc.is_valid().then_some(mapping.level))
+    }
+
+    /// Spec: NW-2. The entry that decides about `ipa`: for a block, that of the block.
+    pub fn walk_npt(&mut self, ipa: Ipa) -> Result<Desc, Refused> {
+        Ok(self.mapping(ipa)?.desc)
+    }
+
+    /// NW-1 and NW-2 by one walk: the entry that decides about `ipa`, and its level: the deepest that exists.
+    pub fn mapping(&mut self, ipa: Ipa) -> Result<Mapping, Refused> {
         if ipa.as_u64() >> self.npt.ipa_bits != 0 {
             return Err(Refused::OutOfReach);
         }
@@ -52,7 +65,7 @@ impl<M: Machine> PtSection<'_, M> {
     /// its blocks are ours, and are split. A valid entry is replaced only by an invalid one; the caller then has
     /// [`Self::invalidate`] to do before the page changes hands. On error nothing has changed.
     pub fn set_npt(&mut self, ipa: Ipa, level: Level, leaf: Desc) -> Result<(), Refused> {
-        let old = self.walk_npt(ipa)?;
+        let old = self.mapping(ipa)?;
         if level == Level::L2 && (old.desc.is_valid() || old.level > level) {
             return Err(Refused::LevelConflict);
         }

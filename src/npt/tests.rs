@@ -318,6 +318,7 @@ fn beyond_the_tables_reach_nothing_is_mapped() {
             assert_eq!(core.machine().access(HOSTVISOR, ipa(address)), Err(Fault::AddressSize));
             let mut nothing = Held::nothing();
             assert_eq!(core.walk_s2pt(HOSTVISOR, ipa(address), &mut nothing), Err(Refused::OutOfReach));
+            assert_eq!(core.get_level_s2pt(HOSTVISOR, ipa(address), &mut nothing), Err(Refused::OutOfReach));
             assert_eq!(core.clear_pfn_host(pfn(address), &mut nothing), Err(Refused::OutOfReach));
         }
         assert_eq!(snapshot(&core), before);
@@ -325,6 +326,7 @@ fn beyond_the_tables_reach_nothing_is_mapped() {
     }
 }
 
+// Tests: LK-1, LK-7, NW-1, NW-2, NO-1, NO-2
 #[test]
 fn the_tables_own_walk_agrees_with_the_hardwares() {
     let world = ragged(40);
@@ -333,7 +335,15 @@ fn the_tables_own_walk_agrees_with_the_hardwares() {
     touch(&core, 0x0900_0000).unwrap();
     let edges = host_view(&core).into_iter().flat_map(|(start, end, _)| [start - 1, start, end - 1, end]);
     for address in edges.chain([0, 0x0900_0000, 0x5000_0000, 0x5000_1000, (1 << 40) - 1]) {
-        let walked = core.walk_s2pt(HOSTVISOR, ipa(address), &mut Held::nothing()).unwrap();
+        let mut nothing = Held::nothing();
+        let mut pt = core.acquire_lock_pt(HOSTVISOR, &mut nothing).unwrap();
+        let walked = pt.mapping(ipa(address)).unwrap();
+        let level = pt.get_npt_level(ipa(address)).unwrap();
+        assert_eq!((level.unwrap_or(walked.level), pt.walk_npt(ipa(address)).unwrap()), (walked.level, walked.desc));
+        pt.release_lock_pt();
+        assert_eq!(core.get_level_s2pt(HOSTVISOR, ipa(address), &mut nothing), Ok(level));
+        assert_eq!(core.walk_s2pt(HOSTVISOR, ipa(address), &mut nothing), Ok(walked.desc));
+        assert_eq!(level.is_some(), walked.desc.is_valid());
         let hardware = core.machine().walk(HOSTVISOR, ipa(address)).ok();
         let pa = walked.translate(ipa(address)).map(|pa| pa.as_u64());
         assert_eq!(pa, hardware.map(|leaf| leaf.pa(ipa(address))), "{address:#x}");

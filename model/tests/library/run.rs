@@ -274,7 +274,9 @@ impl Run {
     pub fn compare_walks(&self, pages: impl IntoIterator<Item = u64>) -> Result<(), String> {
         for pfn in pages.into_iter().filter(|pfn| pfn >> (self.ipa_bits - 12) == 0) {
             let ipa = Ipa::new(pfn * PAGE_SIZE).expect("in reach");
-            let mapping = self.core.walk_s2pt(HOSTVISOR, ipa, &mut Held::nothing()).map_err(|why| why.to_string())?;
+            let mut nothing = Held::nothing();
+            let pt = self.core.acquire_lock_pt(HOSTVISOR, &mut nothing);
+            let mapping = pt.and_then(|mut pt| pt.mapping(ipa)).map_err(|why| why.to_string())?;
             let (got, there) = (entry(mapping, ipa), self.view.host_entry(pfn));
             if (got.pfn, got.pte) != (there.pfn, there.pte) {
                 return Err(format!("page {pfn:#x}: library's walk {got:x?}, its table {there:x?}"));

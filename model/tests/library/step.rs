@@ -306,12 +306,17 @@ impl Step {
                 Ok(Value::Number(index.map_or(INVALID64, |index| index as u64)))
             }
             Self::Walk { address, section } => {
-                let found = if section {
-                    core.acquire_lock_pt(HOSTVISOR, &mut nothing)?.walk_npt(ipa(address))
+                let (level, desc) = if section {
+                    let mut pt = core.acquire_lock_pt(HOSTVISOR, &mut nothing)?;
+                    let found = (pt.get_npt_level(ipa(address))?, pt.walk_npt(ipa(address))?);
+                    pt.release_lock_pt();
+                    found
                 } else {
-                    core.walk_s2pt(HOSTVISOR, ipa(address), &mut nothing)
+                    let level = core.get_level_s2pt(HOSTVISOR, ipa(address), &mut nothing)?;
+                    (level, core.walk_s2pt(HOSTVISOR, ipa(address), &mut nothing)?)
                 };
-                found.map(|mapping| Value::Entry(entry(mapping, ipa(address))))
+                let mapping = Mapping { level: level.unwrap_or(Level::L3), desc };
+                Ok(Value::Entry(entry(mapping, ipa(address))))
             }
             Self::Access(address) => {
                 let _ = core.machine().access(HOSTVISOR, ipa(address));
