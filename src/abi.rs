@@ -147,3 +147,64 @@ pub mod stat {
     /// Number of all counters.
     pub const COUNT: u64 = 17;
 }
+
+/// Calls of a VM, in x0 of an HVC instruction: x2 = first guest address, x3 = bytes. No result.
+pub mod vm_call {
+    /// Shares pages with the host (specification: `HVC_KVM_SET_DESC_PFN`).
+    pub const SET_DESC_PFN: u64 = 11;
+    /// Ends that (specification: `HVC_KVM_UNSET_DESC_PFN`).
+    pub const UNSET_DESC_PFN: u64 = 12;
+}
+
+/// Why a vCPU stopped running: what VCPU_RUN returns in x0.
+pub mod exit {
+    /// An interrupt for the host.
+    pub const IRQ: u64 = 0;
+    /// A system error.
+    pub const SERROR: u64 = 1;
+    /// The VM asks something of the host: see [`super::run_page::ESR`].
+    pub const TRAP: u64 = 2;
+    /// EL2's return to the VM was illegal.
+    pub const ILLEGAL: u64 = 3;
+    /// The VM has broken a rule. It is powered off.
+    pub const STOPPED: u64 = 4;
+}
+
+/// The page that a vCPU shares with the host: offsets of its words of 8 bytes, little-endian. Corevisor reads each word
+/// once, and only when it says so here.
+pub mod run_page {
+    /// x0 to x30. Written after an exit: those that the exit shows the host. Read at the next entry: those that it lets
+    /// the host change.
+    pub const X: u64 = 0;
+    /// Where the vCPU starts. Read at its first entry.
+    pub const PC: u64 = 31 * 8;
+    /// PSTATE to start with: DAIF and the mode, one of EL1h, EL1t, EL0t. Read at the first entry.
+    pub const PSTATE: u64 = 32 * 8;
+    /// ESR_EL2 of the last exit, as far as it is the host's business; 0 unless that was a trap. Written after each exit.
+    pub const ESR: u64 = 33 * 8;
+    /// HPFAR_EL2 of the last exit, if that was an abort with a known address, else 0. Written after each exit.
+    pub const HPFAR: u64 = 34 * 8;
+    /// Bits 11:0 of the address, if the host is to emulate a device, else 0. Written after each exit.
+    pub const FAR: u64 = 35 * 8;
+    /// [`inject`]: what the vCPU is to take. Read at an entry after an abort.
+    pub const FLAGS: u64 = 36 * 8;
+    /// The guest address for which the host offers a page, any in the page that the vCPU stumbled over, or 0. Read at an
+    /// entry after a fault that a page can answer.
+    pub const FAULT_ADDR: u64 = 37 * 8;
+    /// The physical address of that page. Read with it.
+    pub const NEW_PAGE: u64 = 38 * 8;
+    /// 2 if it is one of 2 MiB, else anything. Read with it.
+    pub const NEW_LEVEL: u64 = 39 * 8;
+    /// From here on: sealed registers (SAVE_CRYPT_VCPU).
+    pub const SEALED: u64 = 1024;
+
+    /// Bits of [`FLAGS`]. All lead to the same, an exception of unknown reason.
+    pub mod inject {
+        /// For a data abort.
+        pub const DATA_ABORT: u64 = 1 << 33;
+        /// For an instruction abort.
+        pub const INSTRUCTION_ABORT: u64 = 1 << 34;
+        /// For an undefined instruction.
+        pub const UNDEFINED: u64 = 1 << 35;
+    }
+}

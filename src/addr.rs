@@ -176,6 +176,31 @@ impl fmt::Display for Vmid {
     }
 }
 
+/// The number of a vCPU in its VM (`is_vcpu`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct VcpuId(u8);
+
+/// vCPUs of a VM, at most.
+pub const VCPU_PER_VM: usize = 8;
+
+impl VcpuId {
+    /// vCPU number `id`, or `None` from 8 on.
+    pub const fn new(id: u64) -> Option<Self> {
+        if id < VCPU_PER_VM as u64 { Some(Self(id as u8)) } else { None }
+    }
+
+    /// The plain number, fit for an array index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for VcpuId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vcpu{}", self.0)
+    }
+}
+
 /// A half-open range of physical addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Range {
@@ -257,6 +282,14 @@ mod tests {
         }
         assert_eq!(Vmid::new(16), Some(COREVISOR));
         assert_eq!(Vmid::new(17), None);
+    }
+
+    #[test]
+    fn a_vm_has_8_vcpus() {
+        assert_eq!(VcpuId::new(7).map(VcpuId::index), Some(7));
+        assert_eq!(VcpuId::new(8), None);
+        assert_eq!(VcpuId::new(1 << 32), None);
+        assert_eq!(std::format!("{}", VcpuId::new(7).unwrap()), "vcpu7");
     }
 
     #[test]

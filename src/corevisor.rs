@@ -3,7 +3,9 @@
 
 use crate::MAX_CPUS;
 use crate::abi::stat;
-use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PGD_SIZE, PMD_SIZE, PUD_SIZE, Pa, Range, VMID_COUNT, Vmid};
+use crate::addr::{
+    COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PGD_SIZE, PMD_SIZE, PUD_SIZE, Pa, Range, VMID_COUNT, VcpuId, Vmid,
+};
 use crate::lock::{Held, Lock, rank};
 use crate::machine::Machine;
 use crate::memory::{Count, MAX_REGIONS, MemRegions, Owners, S2Page};
@@ -13,7 +15,7 @@ use crate::refused::Refused;
 use crate::spt::Spts;
 use crate::stats::Stats;
 use crate::trap::HostCpus;
-use crate::vcpu::ContextLock;
+use crate::vcpu::{CONTEXT_COUNT, ContextLock};
 use crate::vm::{CoreData, VmInfo};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -93,7 +95,7 @@ impl<M: Machine> Corevisor<M> {
     /// [`CONTEXT_COUNT`](crate::vcpu::CONTEXT_COUNT) zeroed shadow contexts.
     ///
     /// # Errors
-    /// If `pool` or `records` is too small, or RAM lies beyond `ipa_bits`.
+    /// If `pool`, `records` or `contexts` is too small, or RAM lies beyond `ipa_bits`.
     pub fn new(
         machine: M,
         config: Config,
@@ -102,6 +104,9 @@ impl<M: Machine> Corevisor<M> {
         mut pool: FramePool,
     ) -> Result<Self, Refused> {
         let Config { regions, owned, smmus, remap_window, vm_table_pages, withheld, ipa_bits, cpus } = config;
+        if contexts.as_ref().len() < CONTEXT_COUNT {
+            return Err(Refused::OutOfReach);
+        }
         fill_records(&regions, &owned, records.as_mut())?;
         let s2page = Lock::new(Owners::new(&regions, records));
         pool.set_vm_pages(vm_table_pages);
@@ -236,18 +241,16 @@ impl<M: Machine> Corevisor<M> {
         &self.smmus
     }
 
-    /// AM-90, AM-91: the principal and the vCPU that run on this CPU. The host's vCPU is the CPU itself.
-    pub fn current(&self) -> (Vmid, usize) {
+    /// The VM and the vCPU that run on this CPU (AM-90 `get_cur_vmid`, AM-91 `get_cur_vcpuid`); `None` for the host,
+    /// whose vCPU is the CPU itself.
+    pub fn current(&self) -> Option<(Vmid, VcpuId)> {
         let word = self.current[self.machine.cpu()].load(Ordering::Relaxed);
-        match Vmid::new_vm(u64::from(word >> 8)) {
-            Some(v) => (v, usize::from(word & 0xFF)),
-            None => (HOSTVISOR, self.machine.cpu()),
-        }
+        Vmid::new_vm(u64::from(word >> 8)).zip(VcpuId::new(u64::from(word & 0xFF)))
     }
 
-    /// AM-93 `set_per_cpu`: `v`'s vCPU `vcpu` runs on this CPU from now on; for the host, `vcpu` is not looked at.
-    pub(crate) fn set_per_cpu(&self, v: Vmid, vcpu: usize) {
-        let word = if Vmid::new_vm(v.index() as u64).is_some() { (v.index() << 8 | vcpu) as u16 } else { 0 };
+    /// AM-93 `set_per_cpu`: from now on this CPU runs a vCPU, or, with `None`, the host.
+    pub(crate) fn set_per_cpu(&self, vcpu: Option<(Vmid, VcpuId)>) {
+        let word = vcpu.map_or(0, |(v, vcpu)| (v.index() << 8 | vcpu.index()) as u16);
         self.current[self.machine.cpu()].store(word, Ordering::Relaxed);
     }
 

@@ -2,5 +2,7 @@
 //! Virtual CPUs: layers VCPUOpsAux, VCPUOps, CtxtSwitch (`spec/layers/08-vcpu.md`).
 
 mod context;
+#[cfg(test)]
+mod tests;
 
-pub use context::{CONTEXT_COUNT, ContextLock, Fp, ShadowContext};
+pub use context::{CONTEXT_COUNT, ContextLock, Fp, ShadowContext, Sys, SysRegs, Unfinished};

@@ -4,4 +4,4 @@
 mod record;
 mod vm_power;
 
-pub use record::{CoreData, Image, MAX_LOAD_INFO_NUM, VCPU_PER_VM, VcpuInfo, VcpuState, VmInfo, VmState};
+pub use record::{CoreData, Image, MAX_LOAD_INFO_NUM, VcpuInfo, VcpuState, VmInfo, VmState};

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The record of a VM, the object of lock VM(v), and core data, the object of lock CORE (`spec/SPEC.md` §0.3).
 
-use crate::addr::Vmid;
-use crate::addr::{Ipa, PAGE_SIZE, Pfn, Range, VMID_COUNT};
+use crate::addr::{Ipa, PAGE_SIZE, Pfn, Range, VCPU_PER_VM, VMID_COUNT, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::{Guard, Held, rank};
 use crate::machine::Machine;
 use arrayvec::ArrayVec;
 
-/// vCPUs of a VM, at most.
-pub const VCPU_PER_VM: usize = 8;
 /// Images of a VM, at most.
 pub const MAX_LOAD_INFO_NUM: usize = 5;
 
@@ -86,6 +83,16 @@ pub struct VmInfo {
 }
 
 impl VmInfo {
+    /// A vCPU.
+    pub fn vcpu(&self, vcpu: VcpuId) -> &VcpuInfo {
+        &self.vcpus[vcpu.index()]
+    }
+
+    /// A vCPU, to change it.
+    pub fn vcpu_mut(&mut self, vcpu: VcpuId) -> &mut VcpuInfo {
+        &mut self.vcpus[vcpu.index()]
+    }
+
     /// Whether a CPU runs one of its vCPUs.
     pub fn is_active(&self) -> bool {
         self.vcpus.iter().any(|vcpu| vcpu.state == VcpuState::Active)
