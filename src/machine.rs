@@ -5,6 +5,9 @@
 
 #[cfg(feature = "sim")]
 pub mod sim;
+mod world_switch;
+
+pub use world_switch::WorldSwitch;
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, Vmid};
 use crate::memory::S2Page;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Virtual machines: layers VMPower, BootCore, BootAux, BootOps (`spec/layers/06-boot.md`).
 
+mod boot_ops;
 mod record;
 mod vm_power;
 

@@ -11,6 +11,10 @@
 //! * a table is linked once, after all of it was written and published;
 //! * what was broken is invalidated, and what was written is published, when the operation is over.
 
+mod cpu;
+
+pub use cpu::{ACTLR_EL1, Cpu};
+
 use super::{Machine, PageBytes, Width};
 use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, Pa, Pfn, Range, Vmid};
 use crate::corevisor::{Config, Corevisor};
@@ -143,6 +147,7 @@ pub struct SimMachine {
     verifier: Mutex<Option<Arc<Verifier>>>,
     entropy: Mutex<Option<[u8; 32]>>,
     log: LogRing,
+    cpus: Mutex<BTreeMap<usize, Cpu>>,
 }
 
 /// Boots Corevisor on a new machine, with page tables in `pool`, a range of `config`'s RAM. The host's table is in use
@@ -200,6 +205,7 @@ impl SimMachine {
             verifier: Mutex::new(None),
             entropy: Mutex::new(Some([0x42; 32])),
             log: LogRing::new(),
+            cpus: Mutex::default(),
         }
     }
 

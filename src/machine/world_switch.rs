@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What a switch between the host and a VM asks of the hardware (`spec/layers/01-machine.md` §1.8).
+
+use super::Machine;
+use crate::addr::{Pa, Vmid};
+use crate::vcpu::ShadowContext;
+
+/// A machine that can run VMs. All methods act on the CPU that calls them.
+pub trait WorldSwitch: Machine {
+    /// AM-103 `exit_populate_fault`: ESR_EL2, FAR_EL2 and HPFAR_EL2 go to the context. What kind of exit it was, `ec`,
+    /// the vectors tell.
+    fn exit_populate_fault(&self, context: &mut ShadowContext);
+
+    /// AM-104 `save_sysregs`: the system registers, SP_EL0, SP_EL1, ELR_EL1 and SPSR_EL1 go to the context; and what the
+    /// published list lacks (D-39): ELR_EL2 as `pc`, SPSR_EL2 as `pstate`, and ESR_EL1.
+    fn save_sysregs(&self, context: &mut ShadowContext);
+
+    /// AM-105 `restore_sysregs`: the same back. VMPIDR_EL2 is the context's MPIDR_EL1.
+    fn restore_sysregs(&self, context: &ShadowContext);
+
+    /// AM-106 `fpsimd_save_state`.
+    fn fpsimd_save_state(&self, context: &mut ShadowContext);
+
+    /// AM-107 `fpsimd_restore_state`.
+    fn fpsimd_restore_state(&self, context: &ShadowContext);
+
+    /// AM-108 `activate_traps`: what a VM may not touch is trapped from now on.
+    fn activate_traps(&self);
+
+    /// AM-109 `deactivate_traps`: the host may touch it again.
+    fn deactivate_traps(&self);
+
+    /// AM-110 `timer_enable_traps`: the physical timer is not for the VM (D-42).
+    fn timer_enable_traps(&self);
+
+    /// The physical timer is the host's again (D-42).
+    fn timer_disable_traps(&self);
+
+    /// AM-111 `core_handle_sys64`: ELR_EL2 moves past the trapped instruction, which has no effect (D-41).
+    fn core_handle_sys64(&self);
+
+    /// AM-113 `vm_el2_restore_state`: `v` runs next, with the stage-2 table at `root`.
+    fn vm_el2_restore_state(&self, v: Vmid, root: Pa);
+
+    /// AM-114 `host_el2_restore_state`: the host runs next, with the stage-2 table at `root`.
+    fn host_el2_restore_state(&self, root: Pa);
+
+    /// AM-135 `read_actlr_el1`: what ACTLR_EL1 starts with.
+    fn read_actlr_el1(&self) -> u64;
+
+    /// Another vCPU of `v` ran on this CPU before: its stage-1 translations and instructions, cached here under the same
+    /// ids, end (`spec/layers/12-wdrf.md` §12.8).
+    fn flush_local(&self, v: Vmid, root: Pa);
+}

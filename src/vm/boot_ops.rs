@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer: BootOps (`spec/layers/06-boot.md` §6.4).
+
+mod vcpu;
