@@ -102,8 +102,39 @@ pub mod test_call {
     pub const TAKE_PAGE: u32 = BASE;
     /// x1 = page frame number. Gives a page taken by [`TAKE_PAGE`] back.
     pub const GIVE_PAGE: u32 = BASE + 1;
-    /// Provokes a fault at EL2 itself; x1 = 0: read through a null pointer, 1: overflow the stack, 2: panic.
+    /// Provokes a fault at EL2 itself; x1 = 0: read through a null pointer, 1: overflow the stack, 2: panic, 3: read
+    /// where a page of the host's was mapped a moment ago.
     pub const CRASH: u32 = BASE + 2;
+    /// Has the machine carry out one of its primitives: x1 = which of [`primitive`], x2 = an address, x3 = a value.
+    /// Returns x0 = 0, x1 = what the primitive returned.
+    pub const PRIMITIVE: u32 = BASE + 3;
+}
+
+/// The first argument of [`test_call::PRIMITIVE`]; names are those of [`crate::machine::Machine`].
+#[cfg(feature = "semihosting")]
+pub mod primitive {
+    /// `shared_load`.
+    pub const SHARED_LOAD: u64 = 0;
+    /// `shared_store`.
+    pub const SHARED_STORE: u64 = 1;
+    /// `clear_phys_page`.
+    pub const CLEAR_PHYS_PAGE: u64 = 2;
+    /// `fetch_from_doracle`.
+    pub const FETCH_FROM_DORACLE: u64 = 3;
+    /// `read_page`, and then `write_page` of the same to the address in x3.
+    pub const COPY_PAGE: u64 = 4;
+    /// `mmio_read` of 4 bytes.
+    pub const MMIO_READ_WORD: u64 = 5;
+    /// `mmio_read` of 8 bytes.
+    pub const MMIO_READ_DOUBLE: u64 = 6;
+    /// `mmio_write` of 4 bytes.
+    pub const MMIO_WRITE_WORD: u64 = 7;
+    /// `mmio_write` of 8 bytes.
+    pub const MMIO_WRITE_DOUBLE: u64 = 8;
+    /// `entropy`: the first 8 bytes of it; the address is not looked at.
+    pub const ENTROPY: u64 = 9;
+    /// `timer_set_cntvoff`; the address is not looked at.
+    pub const TIMER_SET_CNTVOFF: u64 = 10;
 }
 
 /// The counters of STATS. Those up to [`stat::TLB_INVALIDATIONS`] only grow.

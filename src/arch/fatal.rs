@@ -189,6 +189,7 @@ pub fn crash(kind: u64) {
         1 => {
             core::hint::black_box(overflow(0));
         }
+        3 => super::fixmap::read_after_use(),
         _ => panic!("a test asked for this"),
     }
 }

@@ -197,3 +197,19 @@ pub unsafe fn write_register(at: Pa, width: Width, value: u64) {
         }
     }
 }
+
+/// Maps a page of the host's, reads it, and reads it once more after that: for the test that the window is closed then
+/// (`abi::test_call::CRASH`).
+#[cfg(feature = "semihosting")]
+pub fn read_after_use() {
+    let page = Pa::low_48(crate::read_sysreg!("elr_el2"));
+    // SAFETY: the host's code, and so the host's memory.
+    let mapped = unsafe { Mapped::new(page.frame().base(), Access::ReadOnly) };
+    let at = with_exposed_provenance::<u64>(mapped.at as usize);
+    // SAFETY: mapped. The second read is meant to end us.
+    unsafe {
+        at.read_volatile();
+        drop(mapped);
+        at.read_volatile();
+    }
+}

@@ -79,6 +79,7 @@ impl<M: Machine + LogSource> Corevisor<M> {
         let done = match id {
             test_call::TAKE_PAGE => pfn.and_then(|pfn| self.take_host_page(pfn, outer)),
             test_call::GIVE_PAGE => pfn.and_then(|pfn| self.give_host_page(pfn, outer)),
+            test_call::PRIMITIVE => self.primitive(regs),
             test_call::CRASH => {
                 self.machine().crash(regs[1]);
                 Ok(())
@@ -89,5 +90,39 @@ impl<M: Machine + LogSource> Corevisor<M> {
             regs[0] = 0;
         }
         self.finish(id, done, regs);
+    }
+
+    /// [`abi::test_call::PRIMITIVE`].
+    #[cfg(feature = "semihosting")]
+    fn primitive(&self, regs: &mut Registers) -> Result<(), Refused> {
+        use crate::addr::{PAGE_SIZE, Pa};
+        use crate::machine::Width::{Double, Word};
+        use abi::primitive;
+        let machine = self.machine();
+        let (at, value) = (Pa::new(regs[2]).ok_or(Refused::Argument(2))?, regs[3]);
+        let mut result = 0;
+        match regs[1] {
+            primitive::SHARED_LOAD => result = machine.shared_load(at),
+            primitive::SHARED_STORE => machine.shared_store(at, value),
+            primitive::CLEAR_PHYS_PAGE => machine.clear_phys_page(at.frame()),
+            primitive::FETCH_FROM_DORACLE => machine.fetch_from_doracle(at.frame()),
+            primitive::COPY_PAGE => {
+                let mut page = [0; PAGE_SIZE as usize];
+                machine.read_page(at.frame(), &mut page);
+                machine.write_page(Pa::new(value).ok_or(Refused::Argument(3))?.frame(), &page);
+            }
+            primitive::MMIO_READ_WORD => result = machine.mmio_read(at, Word),
+            primitive::MMIO_READ_DOUBLE => result = machine.mmio_read(at, Double),
+            primitive::MMIO_WRITE_WORD => machine.mmio_write(at, Word, value),
+            primitive::MMIO_WRITE_DOUBLE => machine.mmio_write(at, Double, value),
+            primitive::ENTROPY => {
+                let bytes = machine.entropy().ok_or(Refused::Unavailable)?;
+                result = bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+            }
+            primitive::TIMER_SET_CNTVOFF => machine.timer_set_cntvoff(value),
+            _ => return Err(Refused::Argument(1)),
+        }
+        regs[1] = result;
+        Ok(())
     }
 }

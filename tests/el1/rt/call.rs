@@ -11,11 +11,40 @@ pub mod test_call {
     pub const GIVE_PAGE: u32 = 0xC600_1F01;
     /// Provokes a fault at EL2.
     pub const CRASH: u32 = 0xC600_1F02;
+    /// Has the machine carry out one of its primitives.
+    pub const PRIMITIVE: u32 = 0xC600_1F03;
 
     #[cfg(feature = "semihosting")]
     const _: () = {
         use corevisor::abi::test_call as abi;
         assert!(TAKE_PAGE == abi::TAKE_PAGE && GIVE_PAGE == abi::GIVE_PAGE && CRASH == abi::CRASH);
+        assert!(PRIMITIVE == abi::PRIMITIVE);
+    };
+}
+
+/// Arguments of [`test_call::PRIMITIVE`], as `abi::primitive` has them.
+pub mod primitive {
+    pub const SHARED_LOAD: u64 = 0;
+    pub const SHARED_STORE: u64 = 1;
+    pub const CLEAR_PHYS_PAGE: u64 = 2;
+    pub const FETCH_FROM_DORACLE: u64 = 3;
+    pub const COPY_PAGE: u64 = 4;
+    pub const MMIO_READ_WORD: u64 = 5;
+    pub const MMIO_READ_DOUBLE: u64 = 6;
+    pub const MMIO_WRITE_WORD: u64 = 7;
+    pub const MMIO_WRITE_DOUBLE: u64 = 8;
+    pub const ENTROPY: u64 = 9;
+    pub const TIMER_SET_CNTVOFF: u64 = 10;
+
+    #[cfg(feature = "semihosting")]
+    const _: () = {
+        use corevisor::abi::primitive as abi;
+        assert!(SHARED_LOAD == abi::SHARED_LOAD && SHARED_STORE == abi::SHARED_STORE);
+        assert!(CLEAR_PHYS_PAGE == abi::CLEAR_PHYS_PAGE && FETCH_FROM_DORACLE == abi::FETCH_FROM_DORACLE);
+        assert!(COPY_PAGE == abi::COPY_PAGE && ENTROPY == abi::ENTROPY);
+        assert!(MMIO_READ_WORD == abi::MMIO_READ_WORD && MMIO_READ_DOUBLE == abi::MMIO_READ_DOUBLE);
+        assert!(MMIO_WRITE_WORD == abi::MMIO_WRITE_WORD && MMIO_WRITE_DOUBLE == abi::MMIO_WRITE_DOUBLE);
+        assert!(TIMER_SET_CNTVOFF == abi::TIMER_SET_CNTVOFF);
     };
 }
 
