@@ -64,6 +64,7 @@ pub struct Corevisor<M: Machine> {
     ipa_bits: u32,
     cpus: HostCpus,
     frames: FramesLock,
+    vm_table_pages: u64,
     s2page: Lock<Owners<M::Records>, { rank::S2PAGE }>,
     /// PT(v). The host's table and that of the image window are always there, a VM's from REGISTER_KVM to DESTROY_VM.
     npts: [Lock<Option<Npt>, { rank::PT }>; VMID_COUNT],
@@ -112,7 +113,8 @@ impl<M: Machine> Corevisor<M> {
         pool.set_vm_pages(vm_table_pages);
         let frames = FramesLock::new(pool);
         let limit = host_table_pages(&regions);
-        let host = Npt::new(&machine, &frames, HOSTVISOR, ipa_bits, limit, DEVICE_TABLES)?;
+        let mut nothing = Held::nothing();
+        let host = Npt::new(&machine, &frames, HOSTVISOR, ipa_bits, [limit, DEVICE_TABLES], &mut nothing)?;
         let mut npts = core::array::from_fn(|_| Lock::new(None));
         npts[HOSTVISOR.index()] = Lock::new(Some(host));
         let this = Self {
@@ -123,6 +125,7 @@ impl<M: Machine> Corevisor<M> {
             ipa_bits,
             cpus,
             frames,
+            vm_table_pages,
             s2page,
             npts,
             core_data: Lock::new(CoreData::new(remap_window)),
@@ -134,13 +137,12 @@ impl<M: Machine> Corevisor<M> {
             current: [const { AtomicU16::new(0) }; MAX_CPUS],
             owned_pages: owned.iter().map(|r| r.size() / PAGE_SIZE).sum(),
         };
-        let mut nothing = Held::nothing();
         let mut pt = this.acquire_lock_pt(HOSTVISOR, &mut nothing)?;
         for range in host_ranges(&this.regions, &owned) {
             pt.fill_host(range)?;
         }
         drop(pt);
-        let window = Npt::new(&this.machine, &this.frames, COREVISOR, ipa_bits, vm_table_pages, 0)?;
+        let window = Npt::new(&this.machine, &this.frames, COREVISOR, ipa_bits, [vm_table_pages, 0], &mut nothing)?;
         *this.npt(COREVISOR).lock(&mut nothing).0 = Some(window);
         for v in [HOSTVISOR, COREVISOR] {
             if let Some((root, _)) = this.root(v) {
@@ -206,6 +208,11 @@ impl<M: Machine> Corevisor<M> {
 
     pub(crate) fn frames(&self) -> &FramesLock {
         &self.frames
+    }
+
+    /// Table pages for VMs, the image window and SMMUs together.
+    pub fn vm_table_pages(&self) -> u64 {
+        self.vm_table_pages
     }
 
     pub(crate) fn s2page(&self) -> &Lock<Owners<M::Records>, { rank::S2PAGE }> {

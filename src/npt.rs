@@ -8,6 +8,7 @@
 mod desc;
 mod frames;
 mod host_fill;
+mod lifetime;
 mod npt_ops;
 mod npt_walk;
 mod pt_alloc;
@@ -16,7 +17,7 @@ mod pt_walk;
 mod tests;
 
 pub use desc::{Desc, Level, PAGE_GUEST, PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
-pub use frames::{FramePool, FramesLock};
+pub use frames::{FramePool, FramesLock, Tables};
 pub use npt_walk::Mapping;
 pub use pt_walk::Alloc;
 
@@ -58,45 +59,6 @@ pub struct Npt {
 }
 
 impl Npt {
-    /// An empty table for `v` that translates `ipa_bits` (32 to 48) bits. `limit` pages may be used in all, besides the
-    /// root and the level-1 pages that a level-1 start needs, and `device_limit` of those for device memory.
-    ///
-    /// Needs no lock on the table: nobody else knows of it yet. Before a walker may use it, the caller says so by
-    /// [`Machine::set_pt_vttbr`].
-    pub fn new<M: Machine>(
-        machine: &M,
-        frames: &FramesLock,
-        v: Vmid,
-        ipa_bits: u32,
-        limit: u64,
-        device_limit: u64,
-    ) -> Result<Self, Refused> {
-        let mut nothing = Held::nothing();
-        let (mut frames, _) = frames.lock(&mut nothing);
-        let root = frames.allocate_for(v, 1).ok_or(Refused::NoTables(v))?;
-        machine.zero_tables(root, 1);
-        let mut hw_root = root;
-        if ipa_bits <= LEVEL_1_START_BITS {
-            let tables = (1u64 << ipa_bits).div_ceil(PGD_SIZE);
-            hw_root = frames.allocate_for(v, tables).ok_or(Refused::NoTables(v))?;
-            machine.zero_tables(hw_root, tables);
-            for i in 0..tables {
-                let table = Pa::new(hw_root.as_u64() + i * 4096).ok_or(Refused::OutOfReach)?;
-                let slot = Pa::new(root.as_u64() + i * 8).ok_or(Refused::OutOfReach)?;
-                machine.pt_store(slot, Desc::table(table).as_u64());
-            }
-        }
-        machine.publish_tables();
-        Ok(Self {
-            vmid: v,
-            root,
-            hw_root,
-            ipa_bits,
-            total: Quota { used: 0, limit },
-            device: Quota { used: 0, limit: device_limit },
-        })
-    }
-
     /// The table that the hardware starts at, for VTTBR_EL2.BADDR.
     pub fn hw_root(&self) -> Pa {
         self.hw_root
@@ -145,6 +107,8 @@ pub struct PtSection<'s, M: Machine> {
     frames: &'s FramesLock,
     npt: PtGuard<'s>,
     held: Held<'s, { rank::PT }>,
+    /// Table pages set aside for the walk that is to come.
+    spare: Tables,
     /// Whether new tables count against the device quota.
     for_device: bool,
     /// The specification's `tstate`: whether a leaf was written. One leaf a section, `spec/SPEC.md` §0.8.
@@ -170,6 +134,7 @@ impl<M: Machine> Corevisor<M> {
             frames: self.frames(),
             npt,
             held,
+            spare: Tables::new(),
             for_device: false,
             leaf_written: false,
         })

@@ -555,6 +555,9 @@ impl Machine for SimMachine {
         state.tlb.retain(|&(owner, ..), _| owner != v);
         let tables = self.tables_of(&state, table);
         state.pending.retain(|at| !tables.contains(&page(*at)));
+        // Tables that were cut off are out of every walker's reach now.
+        let live = state.tables.values().flat_map(|&table| self.tables_of(&state, table)).collect();
+        state.live = live;
         self.speculate(&mut state);
     }
 

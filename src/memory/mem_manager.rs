@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: MemManager (`spec/layers/05-memory.md` §5.4).
 
+mod vm;
+
+pub use vm::MAX_SHARE_COUNT;
+pub(super) use vm::{Assignment, ram_leaf, vm_only};
+
 use super::Count;
 use crate::abi::stat;
 use crate::addr::{HOSTVISOR, Ipa, PMD_SIZE, Range};

@@ -43,6 +43,13 @@ impl MemRegions {
         self.0.iter().filter(|r| r.index.is_some()).map(|r| r.range)
     }
 
+    /// The first page number above `pfn` with which a region begins or ends.
+    pub fn next_edge(&self, pfn: u64) -> Option<u64> {
+        let edges =
+            self.0.iter().flat_map(|r| [r.range.start, r.range.end]).map(|edge| edge >> crate::addr::PAGE_SHIFT);
+        edges.filter(|&edge| edge > pfn).min()
+    }
+
     /// All regions, in order.
     pub fn iter(&self) -> impl Iterator<Item = &MemRegion> {
         self.0.iter()
@@ -67,6 +74,8 @@ mod tests {
         assert_eq!(search(0x8000_0000).unwrap().index, Some(0x1_0000));
         assert_eq!(search(0x8000_2000), None);
         assert_eq!(regions.pages(), 0x1_0002);
+        let edges: std::vec::Vec<_> = core::iter::successors(Some(0), |&pfn| regions.next_edge(pfn)).collect();
+        assert_eq!(edges, [0, 0x4_0000, 0x4_8000, 0x4_8001, 0x5_0000, 0x8_0000, 0x8_0002]);
     }
 
     #[test]

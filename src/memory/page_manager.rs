@@ -158,6 +158,24 @@ impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> S2PageSection<'_, R> {
         self.owners.pages[v.index()]
     }
 
+    /// The next pages of `v` that follow each other, at most `longest`, in the page numbers `from..end`: the first of
+    /// them, and how many. Their number is 0 where the search ended without any: at `end`, or because it has looked at
+    /// `records` records, from which it counts down. Untracked memory is skipped and does not count.
+    pub fn pages_from(&self, v: Vmid, from: u64, end: u64, longest: u64, records: &mut u64) -> (u64, u64) {
+        let (mut at, mut found) = (from, 0);
+        while at < end && found < longest && *records > 0 {
+            let record = Pfn::new(at).and_then(|pfn| self.record(pfn));
+            match record {
+                None if found == 0 => at = self.regions.next_edge(at).map_or(end, |edge| edge.min(end)),
+                Some(record) if record.owner() == Some(v) => (at, found) = (at + 1, found + 1),
+                Some(_) if found == 0 => at += 1,
+                _ => break,
+            }
+            *records -= u64::from(record.is_some());
+        }
+        (at - found, found)
+    }
+
     /// Spec: PM-1. The owner; `None` for a page that is not tracked RAM.
     pub fn get_pfn_owner(&self, pfn: Pfn) -> Owner {
         self.record(pfn)?.owner()

@@ -67,6 +67,11 @@ impl SmmuBanks {
         self.0[k.index()][b.index()]
     }
 
+    /// Whether a bank is `v`'s.
+    pub fn has(&self, v: Vmid) -> bool {
+        self.0.as_flattened().contains(&Some(v))
+    }
+
     /// AM-116 `set_smmu_cfg_vmid`.
     pub const fn set_owner(&mut self, k: SmmuIndex, b: ContextBank, owner: Option<Vmid>) {
         self.0[k.index()][b.index()] = owner;

@@ -138,6 +138,11 @@ impl Desc {
         self.0 & table == table
     }
 
+    /// The same, but invalid.
+    pub const fn cut_off(self) -> Self {
+        Self(self.0 & !Bits::VALID.bits())
+    }
+
     /// Spec: `PP(x)`: the page address inside.
     pub const fn pp(self) -> Pa {
         Pa::low_48(self.0 & !(PAGE_SIZE - 1))

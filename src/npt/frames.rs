@@ -3,12 +3,16 @@
 
 use crate::addr::{HOSTVISOR, PAGE_SIZE, Pa, Range, Vmid};
 use crate::lock::{Lock, rank};
+use arrayvec::ArrayVec;
 use buddy_system_allocator::Heap;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
 /// Largest block that the buddy allocator keeps, as a power of two.
 const ORDER: usize = 48;
+
+/// The tables that one mapping can need: one of each level below the root.
+pub type Tables = ArrayVec<Pa, 3>;
 
 /// The allocator under all page tables, with its lock.
 pub type FramesLock = Lock<FramePool, { rank::FRAMES }>;
@@ -55,6 +59,22 @@ impl FramePool {
         let at = self.allocate(pages)?;
         self.vm_pages = left;
         Some(at)
+    }
+
+    /// `pages` single pages for tables of `v`: all of them, or none.
+    pub fn allocate_tables(&mut self, v: Vmid, pages: u64) -> Option<Tables> {
+        let mut tables = Tables::new();
+        for _ in 0..pages {
+            let page = self.allocate_for(v, 1).filter(|&page| tables.try_push(page).is_ok());
+            if page.is_none() {
+                for page in tables {
+                    // SAFETY: just allocated, and known to nobody else.
+                    unsafe { self.release_for(v, page, 1) };
+                }
+                return None;
+            }
+        }
+        Some(tables)
     }
 
     /// Gives back what [`Self::allocate_for`] of the same principal and number of pages returned.

@@ -35,9 +35,7 @@ impl<M: Machine> Corevisor<M> {
     ) -> Result<(), Refused> {
         let mut pt = self.acquire_lock_pt(v, outer)?;
         let old = pt.mapping(ipa)?;
-        let wanted = Mapping { level, desc: leaf };
-        // An entry of a deeper level maps only a part of what is asked for: that is a conflict, below.
-        if old.level <= level && old.desc.is_valid() && old.translate(ipa) == wanted.translate(ipa) {
+        if pt.is_mapped(old, ipa, Mapping { level, desc: leaf }) {
             return Ok(()); // another CPU was faster, or the fault was a stale one
         }
         if leaf.attributes() == PAGE_S2_DEVICE | S2_RDWR {
@@ -56,6 +54,18 @@ impl<M: Machine> Corevisor<M> {
         }
         pt.set_npt(ipa, Level::L3, Desc::from_u64(PAGE_GUEST))?;
         pt.invalidate(ipa);
+        Ok(())
+    }
+
+    /// NO-4 for the 512 pages from `first` on, which is a multiple of 512: by one entry where the host maps them by
+    /// one, else page by page.
+    pub fn clear_block_host<const OUTER: u8>(&self, first: Pfn, outer: &mut Held<'_, OUTER>) -> Result<(), Refused> {
+        let cleared = self.acquire_lock_pt(HOSTVISOR, outer)?.clear_host_block(first.host_gfn().base())?;
+        if !cleared {
+            for pfn in first.block() {
+                self.clear_pfn_host(pfn, outer)?;
+            }
+        }
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! NW-4 `mem_load_ref` and NW-5 `mem_store_ref`, a principal's own accesses, are the hardware's.
 
 use super::pt_walk::slot;
-use super::{Alloc, Desc, Level, PtSection};
+use super::{Alloc, Desc, Level, PAGE_GUEST, PtSection};
 use crate::abi::stat;
 use crate::addr::{HOSTVISOR, Ipa, Pa};
 use crate::machine::Machine;
@@ -66,57 +66,115 @@ impl<M: Machine> PtSection<'_, M> {
     /// [`Self::invalidate`] to do before the page changes hands. On error nothing has changed.
     pub fn set_npt(&mut self, ipa: Ipa, level: Level, leaf: Desc) -> Result<(), Refused> {
         let old = self.mapping(ipa)?;
-        if level == Level::L2 && (old.desc.is_valid() || old.level > level) {
-            return Err(Refused::LevelConflict);
-        }
-        self.check_quota((level as u64).saturating_sub(old.level as u64))?;
-        let pgd = self.walk_pgd(ipa, Alloc::Yes)?;
-        let mut pud = self.walk_pud(pgd, ipa, Alloc::Yes)?;
-        if pud.is_valid() && !pud.is_table() {
-            pud = self.split_host_block(slot(pgd.pp(), ipa, Level::L1), pud, Level::L1, ipa)?;
-        }
+        self.check_conflict(old, level, leaf)?;
+        let table = self.table_for(ipa, level, old)?;
         if level == Level::L2 {
-            self.set_pmd(pud, ipa, leaf);
-            return Ok(());
+            self.set_pmd(table, ipa, leaf);
+        } else {
+            self.set_pte(table, ipa, leaf);
         }
-        let mut pmd = self.walk_pmd(pud, ipa, Alloc::Yes)?;
-        if pmd.is_valid() && !pmd.is_table() {
-            pmd = self.split_host_block(slot(pud.pp(), ipa, Level::L2), pmd, Level::L2, ipa)?;
-        }
-        debug_assert!(
-            !leaf.is_valid() || !self.walk_pte(pmd, ipa).is_valid() || self.walk_pte(pmd, ipa) == leaf,
-            "a live page entry is replaced without break-before-make"
-        );
-        self.set_pte(pmd, ipa, leaf);
         Ok(())
     }
 
-    /// Replaces the block `old` of the host's table, at `at`, by a table of the next level that maps the same, with
-    /// break-before-make (Arm ARM D8.17.1): the entry is invalid, and its translations are gone from every TLB,
-    /// before the table takes its place. Another CPU of the host that faults in between waits for PT(0), and finds
-    /// the table.
-    fn split_host_block(&mut self, at: Pa, old: Desc, level: Level, ipa: Ipa) -> Result<Desc, Refused> {
-        if self.npt.vmid != HOSTVISOR {
-            return Err(Refused::LevelConflict);
+    /// Does all of [`Self::set_npt`] that can fail: until the table is changed in another way, that will then succeed.
+    pub fn prepare_npt(&mut self, ipa: Ipa, level: Level, leaf: Desc) -> Result<(), Refused> {
+        let old = self.mapping(ipa)?;
+        if !self.is_mapped(old, ipa, Mapping { level, desc: leaf }) {
+            self.check_conflict(old, level, leaf)?;
+            self.table_for(ipa, level, old)?;
         }
+        Ok(())
+    }
+
+    /// Whether `ipa`, about which `old` decides, is mapped as `wanted` already. An entry of a deeper level maps only a
+    /// part of what is wanted; the host's larger blocks map all of it.
+    pub(super) fn is_mapped(&self, old: Mapping, ipa: Ipa, wanted: Mapping) -> bool {
+        let level = old.level == wanted.level || self.npt.vmid == HOSTVISOR && old.level < wanted.level;
+        level && old.desc.is_valid() && old.translate(ipa) == wanted.translate(ipa)
+    }
+
+    /// Whether `leaf` may be written at `level` where `old` decides.
+    fn check_conflict(&self, old: Mapping, level: Level, leaf: Desc) -> Result<(), Refused> {
+        let over_table = old.level > level;
+        let over_leaf = old.desc.is_valid() && leaf.is_valid() && old != Mapping { level, desc: leaf };
+        let under_block = old.desc.is_valid() && old.level < level && self.npt.vmid != HOSTVISOR;
+        if over_table || over_leaf || under_block { Err(Refused::LevelConflict) } else { Ok(()) }
+    }
+
+    /// The entry that points to the table of `level` for `ipa`, about which `old` decides now. The tables that are
+    /// missing are created, and the host's larger blocks split.
+    fn table_for(&mut self, ipa: Ipa, level: Level, old: Mapping) -> Result<Desc, Refused> {
+        self.reserve((level as u64).saturating_sub(old.level as u64))?;
+        let pgd = self.walk_pgd(ipa, Alloc::Yes)?;
+        let mut pud = self.walk_pud(pgd, ipa, Alloc::Yes)?;
+        if !pud.is_table() {
+            pud = self.split_host_block(slot(pgd.pp(), ipa, Level::L1), pud, Level::L1, ipa)?;
+        }
+        if level == Level::L2 {
+            return Ok(pud);
+        }
+        let mut pmd = self.walk_pmd(pud, ipa, Alloc::Yes)?;
+        if !pmd.is_table() {
+            pmd = self.split_host_block(slot(pud.pp(), ipa, Level::L2), pmd, Level::L2, ipa)?;
+        }
+        Ok(pmd)
+    }
+
+    /// Replaces the entry `old` of the host's table, at `at`, by a table of the next level that says the same. A block
+    /// is replaced with break-before-make (Arm ARM D8.17.1): the entry is invalid, and its translations are gone from
+    /// every TLB, before the table takes its place. Another CPU of the host that faults in between waits for PT(0), and
+    /// finds the table.
+    fn split_host_block(&mut self, at: Pa, old: Desc, level: Level, ipa: Ipa) -> Result<Desc, Refused> {
         let (table, next) = match level {
             Level::L1 => (self.alloc_pud_page()?, Level::L2),
             _ => (self.alloc_pmd_page()?, Level::L3),
         };
         for i in 0..512 {
-            let part = old.pp().as_u64() + i * next.size();
-            let (Some(part), Some(entry)) = (Pa::new(part), Pa::new(table.as_u64() + i * 8)) else {
-                return Err(Refused::OutOfReach);
+            let entry = Pa::low_48(table.as_u64() + i * 8);
+            let part = match old.is_valid() {
+                true => Desc::leaf(Pa::low_48(old.pp().as_u64() + i * next.size()), next, old.attributes()),
+                false => old, // given away
             };
-            self.machine.pt_store(entry, Desc::leaf(part, next, old.attributes()).as_u64());
+            self.machine.pt_store(entry, part.as_u64());
         }
-        self.machine.pt_store(at, Desc::NONE.as_u64());
-        self.invalidate(ipa.align_down(level.size()));
+        if old.is_valid() {
+            self.machine.pt_store(at, Desc::NONE.as_u64());
+            self.invalidate(ipa.align_down(level.size()));
+            self.stats.count(self.machine.cpu(), stat::BLOCK_SPLIT);
+        } else {
+            self.machine.publish_tables();
+        }
         let new = Desc::table(table);
         self.machine.pt_store(at, new.as_u64());
         self.machine.publish_tables();
-        self.stats.count(self.machine.cpu(), stat::BLOCK_SPLIT);
         Ok(new)
+    }
+
+    /// Takes the 2 MiB from `ipa` on, aligned, away from the host by a single entry, and ends their cached translations.
+    /// False, and nothing changes, if there is a table for pages.
+    pub(super) fn clear_host_block(&mut self, ipa: Ipa) -> Result<bool, Refused> {
+        let old = self.mapping(ipa)?;
+        if old.level == Level::L3 {
+            return Ok(false);
+        }
+        if old.desc.is_valid() {
+            let pud = self.table_for(ipa, Level::L2, old)?;
+            self.set_leaf(slot(pud.pp(), ipa, Level::L2), Desc::from_u64(PAGE_GUEST));
+            self.invalidate(ipa);
+        }
+        Ok(true)
+    }
+
+    /// Takes away the entry by which `ipa` reaches `page`, if it does: of a block, all of it. Its cached translations
+    /// are gone on return. Not for the host's table.
+    pub fn unmap(&mut self, ipa: Ipa, page: Pa) -> Result<(), Refused> {
+        let old = self.mapping(ipa)?;
+        if old.translate(ipa) == Some(page) {
+            let table = self.table_for(ipa, old.level, old)?;
+            self.set_leaf(slot(table.pp(), ipa, old.level), Desc::NONE);
+            self.invalidate(ipa);
+        }
+        Ok(())
     }
 
     /// Ends every cached translation of `ipa`; see [`Machine::invalidate_ipa`].

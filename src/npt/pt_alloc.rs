@@ -25,22 +25,24 @@ impl<M: Machine> PtSection<'_, M> {
         self.alloc_page()
     }
 
-    /// Whether `pages` more table pages may be used.
-    pub(super) fn check_quota(&self, pages: u64) -> Result<(), Refused> {
+    /// Sets `pages` table pages aside for the allocations that follow: all or none, so that a walk that creates several
+    /// tables can't fail half-way.
+    pub(super) fn reserve(&mut self, pages: u64) -> Result<(), Refused> {
         let within = |q: super::Quota| pages <= q.limit.saturating_sub(q.used);
         if !within(self.npt.total) || (self.for_device && !within(self.npt.device)) {
             return Err(Refused::NoTables(self.npt.vmid));
         }
+        let (mut frames, _) = self.frames.lock(&mut self.held);
+        self.spare = frames.allocate_tables(self.npt.vmid, pages).ok_or(Refused::NoTables(self.npt.vmid))?;
         Ok(())
     }
 
     /// The page is zeroed before anybody can link it (`spec/layers/12-wdrf.md` §12.4 a).
     fn alloc_page(&mut self) -> Result<Pa, Refused> {
-        self.check_quota(1)?;
-        let page = {
-            let (mut frames, _) = self.frames.lock(&mut self.held);
-            frames.allocate_for(self.npt.vmid, 1).ok_or(Refused::NoTables(self.npt.vmid))?
-        };
+        if self.spare.is_empty() {
+            self.reserve(1)?;
+        }
+        let page = self.spare.pop().ok_or(Refused::NoTables(self.npt.vmid))?;
         self.machine.zero_tables(page, 1);
         self.npt.total.used += 1;
         if self.for_device {
