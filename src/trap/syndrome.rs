@@ -4,6 +4,12 @@
 /// What kind of exception was taken: ESR_ELx.EC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
+    /// WFI, WFE, WFIT or WFET.
+    Wfx,
+    /// HVC in AArch32 state.
+    Hvc32,
+    /// SMC in AArch32 state.
+    Smc32,
     /// HVC in AArch64 state.
     Hvc64,
     /// SMC in AArch64 state.
@@ -25,6 +31,10 @@ pub struct Syndrome(pub u64);
 impl Syndrome {
     /// IL: the instruction was 32 bits long.
     pub const IL: u64 = 1 << 25;
+    /// The class.
+    pub const CLASS: u64 = 0x3F << 26;
+    /// ISS.ISV of a data abort: the fields that tell of the access are valid.
+    pub const ISV: u64 = 1 << 24;
     /// ISS.WnR of a data abort: a write. Set for cache maintenance, too.
     pub const WNR: u64 = 1 << 6;
     /// ISS.S1PTW: the access was a stage-1 walk.
@@ -34,9 +44,15 @@ impl Syndrome {
     /// ISS.FnV: FAR is not valid.
     pub const FNV: u64 = 1 << 10;
 
+    /// What there is to say of an abort without saying anything of the register or the address that it is about.
+    pub const FAULT: u64 = Self::CLASS | Self::IL | Self::FNV | Self::CM | Self::S1PTW | Self::WNR | 0x3F;
+
     /// The exception class, bits 31:26.
     pub const fn class(self) -> Class {
         match ((self.0 >> 26) & 0x3F) as u8 {
+            0x01 => Class::Wfx,
+            0x12 => Class::Hvc32,
+            0x13 => Class::Smc32,
             0x16 => Class::Hvc64,
             0x17 => Class::Smc64,
             0x18 => Class::Sys64,
@@ -49,6 +65,21 @@ impl Syndrome {
     /// The immediate of an HVC or SMC instruction.
     pub const fn immediate(self) -> u16 {
         self.0 as u16
+    }
+
+    /// ISS.SRT of a data abort with a valid ISS: the general register.
+    pub const fn register(self) -> usize {
+        (self.0 >> 16) as usize & 0x1F
+    }
+
+    /// ISS.SAS of the same: the bits of the register that the access is about.
+    pub const fn access_mask(self) -> u64 {
+        match self.0 >> 22 & 0b11 {
+            0 => 0xFF,
+            1 => 0xFFFF,
+            2 => 0xFFFF_FFFF,
+            _ => u64::MAX,
+        }
     }
 
     /// Whether a fault status code says that HPFAR_EL2 holds the address: translation, access flag and address size
