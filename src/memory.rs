@@ -13,7 +13,7 @@ mod property;
 #[cfg(test)]
 mod tests;
 
-pub use mem_manager::MAX_SHARE_COUNT;
+pub use mem_manager::{MAX_DMA_MAPS, MAX_SHARE_COUNT};
 pub use mem_region::{MAX_REGIONS, MemRegion, MemRegions};
 pub use memory_ops::{SG_PAGES_PER_CALL, sg_pages};
 pub use page_manager::{Count, HOST_GFN_OFFSET, Owner, Owners, S2Page, S2PageSection};

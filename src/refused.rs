@@ -32,10 +32,12 @@ pub enum Refused {
     WindowFull,
     /// An image is not complete, not where it has to be, or not authentic.
     Image,
-    /// The context bank is another's, or is not there.
+    /// The context bank is another's, still maps pages, or is not there.
     Bank,
-    /// The SMMU register can't be written so.
+    /// The SMMU register can't be accessed so.
     Register(u64),
+    /// The SMMU does not come to an end with an invalidation.
+    SmmuStuck,
     /// Where the vCPU is to start lies in none of the VM's images.
     Entry(u64),
     /// A saved page or vCPU was altered, is another VM's, or is not the latest.
@@ -58,7 +60,7 @@ impl Refused {
             }
             Self::NotHostPage(_) | Self::NotVmPage(_) | Self::Bank | Self::Image | Self::NotAuthentic => abi::DENIED,
             Self::State(_) | Self::Register(_) | Self::Exit(_) => abi::DENIED,
-            Self::Busy(_) => abi::BUSY,
+            Self::Busy(_) | Self::SmmuStuck => abi::BUSY,
             Self::NoTables(_) | Self::NoVmid | Self::WindowFull => abi::NO_MEMORY,
             Self::Unavailable => abi::NOT_SUPPORTED,
         }
@@ -80,8 +82,9 @@ impl fmt::Display for Refused {
             Self::NoVmid => f.write_str("no VM id left"),
             Self::WindowFull => f.write_str("the image window is full"),
             Self::Image => f.write_str("the image is incomplete, misplaced or not authentic"),
-            Self::Bank => f.write_str("the context bank is another's or not there"),
-            Self::Register(offset) => write!(f, "SMMU register {offset:#x} can't be written so"),
+            Self::Bank => f.write_str("the context bank is another's, in use, or not there"),
+            Self::Register(offset) => write!(f, "SMMU register {offset:#x} can't be accessed so"),
+            Self::SmmuStuck => f.write_str("the SMMU does not end an invalidation"),
             Self::Entry(pc) => write!(f, "entry point {pc:#x} lies in no image"),
             Self::NotAuthentic => f.write_str("the saved state is not authentic, or not the latest"),
             Self::Unavailable => f.write_str("the platform lacks what this needs"),

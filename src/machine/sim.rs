@@ -12,6 +12,7 @@
 //! * what was broken is invalidated, and what was written is published, when the operation is over.
 
 mod cpu;
+mod smmu;
 
 pub use cpu::{ACTLR_EL1, Cpu};
 
@@ -103,6 +104,8 @@ pub enum Fault {
     Translation(u8),
     /// A valid descriptor that hardware rejects: reserved bits, or no access flag.
     Malformed(u8),
+    /// The context bank does not translate: what is routed there reaches memory as it is.
+    Bypass,
 }
 
 #[derive(Clone, Copy)]
@@ -119,11 +122,12 @@ struct State {
     live: BTreeSet<u64>,
     /// Table pages written since the last publication.
     unpublished: BTreeSet<u64>,
-    /// Slots whose valid descriptor was removed, and whose translations may still be cached.
-    pending: BTreeSet<u64>,
+    /// Slots whose valid descriptor was removed, and whose translations may still be cached; and that descriptor.
+    pending: BTreeMap<u64, u64>,
     /// By principal, size and first address.
     tlb: BTreeMap<(Vmid, u64, u64), u64>,
     watched: Vec<(Vmid, Ipa)>,
+    smmus: Vec<smmu::Smmu>,
     violations: Vec<String>,
     invalidations: u64,
     refusals: Vec<String>,
@@ -157,6 +161,7 @@ pub struct SimMachine {
 /// As [`Corevisor::new`].
 pub fn boot(config: Config, pool: Range) -> Result<Corevisor<SimMachine>, Refused> {
     let machine = SimMachine::new(pool);
+    machine.attach_smmus(&config.smmus);
     let records = std::vec![S2Page::new(COREVISOR, Count::DmaPending, None); config.regions.pages() as usize];
     let ipa_bits = config.ipa_bits;
     // SAFETY: the machine's memory, which it touches by atomic accesses to pages that the pool handed out only. It
@@ -270,6 +275,12 @@ impl SimMachine {
         found
     }
 
+    /// The pages of all tables that the hardware was given.
+    fn reachable(&self, state: &State) -> BTreeSet<u64> {
+        let tables = state.tables.values().copied().chain(self.smmu_roots(state));
+        tables.flat_map(|table| self.tables_of(state, table)).collect()
+    }
+
     /// Walks the table of `v` for `ipa` as hardware does. Returns the slots read, and the outcome.
     fn walk_slots(&self, table: Table, ipa: Ipa) -> (Vec<u64>, Result<Leaf, Fault>) {
         let ipa = ipa.as_u64();
@@ -369,6 +380,7 @@ impl SimMachine {
             let (v, ipa) = state.watched[i];
             let _ = self.look_up(state, v, ipa);
         }
+        self.speculate_dma(state);
     }
 
     /// Everything that the TLB holds for `v`.
@@ -442,7 +454,7 @@ impl SimMachine {
     pub fn take_violations(&self) -> Vec<String> {
         let mut state = self.state();
         let mut all = core::mem::take(&mut state.violations);
-        all.extend(state.pending.iter().map(|at| format!("descriptor {at:#x} removed, but never invalidated")));
+        all.extend(state.pending.keys().map(|at| format!("descriptor {at:#x} removed, but never invalidated")));
         let unpublished = state.unpublished.intersection(&state.live);
         all.extend(unpublished.map(|table| format!("table {table:#x} changed, but never published")));
         all
@@ -492,9 +504,12 @@ impl Machine for SimMachine {
             let line = format!("{old:#x} at {at:#x} replaced by {descriptor:#x} without break-before-make");
             match (old & VALID != 0, descriptor & VALID != 0) {
                 (true, true) => state.violations.push(line),
-                (true, false) => _ = state.pending.insert(at),
-                (false, true) if state.pending.contains(&at) => state.violations.push(line),
-                (false, _) => {}
+                (true, false) => _ = state.pending.insert(at, old),
+                (false, true) => match state.pending.remove(&at) {
+                    Some(removed) if removed != descriptor => state.violations.push(line),
+                    _ => {} // the same as before: no translation has changed
+                },
+                (false, false) => {}
             }
         }
         word.store(descriptor, Ordering::Release);
@@ -554,9 +569,9 @@ impl Machine for SimMachine {
         }
         state.tlb.retain(|&(owner, ..), _| owner != v);
         let tables = self.tables_of(&state, table);
-        state.pending.retain(|at| !tables.contains(&page(*at)));
+        state.pending.retain(|at, _| !tables.contains(&page(*at)));
         // Tables that were cut off are out of every walker's reach now.
-        let live = state.tables.values().flat_map(|&table| self.tables_of(&state, table)).collect();
+        let live = self.reachable(&state);
         state.live = live;
         self.speculate(&mut state);
     }
@@ -614,7 +629,7 @@ impl Machine for SimMachine {
     }
 
     fn mmio_read(&self, at: Pa, width: Width) -> u64 {
-        let value = self.register(at.as_u64() & !7);
+        let value = self.device_register(at.as_u64() & !7);
         match width {
             Width::Double => value,
             Width::Word => (value >> (8 * (at.as_u64() & 4))) & 0xFFFF_FFFF,
@@ -629,6 +644,7 @@ impl Machine for SimMachine {
             Width::Word => self.register(at & !7) & !(0xFFFF_FFFF << shift) | (value & 0xFFFF_FFFF) << shift,
         };
         self.set_register(at & !7, new);
+        self.smmu_written(at);
     }
 
     fn verify_image(&self, v: Vmid, remap_addr: Ipa) -> bool {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: MemManager (`spec/layers/05-memory.md` §5.4).
 
+mod smmu;
 mod vm;
 
+pub use smmu::MAX_DMA_MAPS;
 pub use vm::MAX_SHARE_COUNT;
 pub(super) use vm::{Assignment, ram_leaf, vm_only};
 

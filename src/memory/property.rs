@@ -130,7 +130,7 @@ fn perform(core: &Core, model: &mut Model, step: Step) {
             assert_eq!(reached(core, ipa(address)), model.reach(page), "before {step:x?}");
             let stale = matches!(step, Step::StaleFault(_));
             if stale || model.reach(page) == Reach::Not {
-                let verdict = core.handle_host_stage2_fault(&abort_at(ipa(address)), &mut nothing);
+                let verdict = core.handle_host_stage2_fault(&abort_at(ipa(address)), &mut [0; 31], &mut nothing);
                 assert_eq!(verdict == Verdict::Retry, model.fault(page), "{step:x?}");
                 assert_eq!(reached(core, ipa(address)), model.reach(page), "after {step:x?}");
             }

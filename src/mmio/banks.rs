@@ -92,4 +92,7 @@ impl<M: Machine> Corevisor<M> {
     ) -> (Guard<'s, SmmuBanks>, Held<'s, { rank::SMMU }>) {
         self.smmu_banks().lock(outer)
     }
+
+    /// Spec: LK-12. Gives the lock back, as the drop does.
+    pub fn release_lock_smmu(&self, _banks: Guard<'_, SmmuBanks>) {}
 }

@@ -246,8 +246,8 @@ impl Step {
             Self::MapPageHost(address) => core.map_page_host(ipa(address), &mut nothing).map(unit),
             Self::Fault(hpfar) => {
                 let abort = HostAbort { syndrome: Syndrome(TRANSLATION_FAULT), far: 0, hpfar, pc: 0 };
-                match core.handle_host_stage2_fault(&abort, &mut nothing) {
-                    Verdict::Retry => Ok(Value::Unit),
+                match core.handle_host_stage2_fault(&abort, &mut [0; 31], &mut nothing) {
+                    Verdict::Retry | Verdict::Skip => Ok(Value::Unit),
                     Verdict::ExternalAbort => Err(Refused::NotHostPage(pfn(fault_address(hpfar) / PAGE_SIZE))),
                 }
             }

@@ -22,7 +22,10 @@ const fn hpfar(address: u64) -> u64 {
 }
 
 fn handle(core: &Core, abort: &HostAbort) -> Verdict {
-    core.handle_host_stage2_fault(abort, &mut Held::nothing())
+    let mut regs = super::distinct();
+    let verdict = core.handle_host_stage2_fault(abort, &mut regs, &mut Held::nothing());
+    assert_eq!(regs, super::distinct(), "no register of the host is touched");
+    verdict
 }
 
 fn assert_refused(core: &Core, abort: &HostAbort, why: &str, at: u64) {

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer: MmioOpsAux (`spec/layers/07-mmio.md` §7.4).
+
+use super::registers::WINDOW;
+use super::{SmmuBanks, SmmuIndex};
+use crate::addr::{Ipa, PAGE_SIZE, Pa};
+use crate::corevisor::Corevisor;
+use crate::lock::Held;
+use crate::machine::{Machine, Width};
+use crate::refused::Refused;
+use crate::trap::{HostAbort, Registers};
+
+/// An access of the host to a register of an SMMU.
+pub(super) struct Access {
+    /// The register's address.
+    pub at: Pa,
+    /// Where that is in the window.
+    pub offset: u64,
+    pub width: Width,
+    /// The host's register that is read or written; 31 is none.
+    pub register: usize,
+}
+
+impl<M: Machine> Corevisor<M> {
+    /// Spec: IA-1. The last SMMU in whose window `addr` lies. There are as many as the platform has (D-63).
+    pub fn is_smmu_range(&self, addr: Ipa) -> Option<SmmuIndex> {
+        let k = self.smmus().iter().rposition(|smmu| smmu.window.contains(addr.as_u64()))?;
+        SmmuIndex::new(k as u64)
+    }
+
+    /// Spec: IA-2. Carries out the host's access to SMMU `k`, of the page `addr`. Lock SMMU is held, by `banks`. That the
+    /// instruction is skipped (AM-133) is for the caller of FH-1.
+    ///
+    /// # Errors
+    /// If hardware does not describe the access in full (a pair of registers, an instruction fetch, cache maintenance), or
+    /// it is not one aligned register of 4 or 8 bytes (D-67), or the register may not be written so.
+    pub(super) fn handle_host_mmio<const OUTER: u8>(
+        &self,
+        banks: &SmmuBanks,
+        addr: Ipa,
+        k: SmmuIndex,
+        abort: &HostAbort,
+        regs: &mut Registers,
+        held: &mut Held<'_, OUTER>,
+    ) -> Result<(), Refused> {
+        let window = self.smmu(k)?.config.window;
+        let at = addr.as_u64() | (abort.far & (PAGE_SIZE - 1)); // AM-134
+        let offset = at.wrapping_sub(window.start);
+        let refused = Refused::Register(offset);
+        let described = abort.syndrome.data_access().ok_or(refused)?;
+        let (width, size) = match described.size {
+            4 => (Width::Word, 4),
+            8 => (Width::Double, 8),
+            _ => return Err(refused),
+        };
+        if !window.contains(at) || offset >= WINDOW || !at.is_multiple_of(size) {
+            return Err(refused);
+        }
+        let access = Access { at: Pa::low_48(at), offset, width, register: described.register };
+        if described.is_write {
+            self.handle_smmu_write(banks, k, &access, regs, held)
+        } else {
+            self.handle_smmu_read(&access, regs);
+            Ok(())
+        }
+    }
+}
