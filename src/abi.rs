@@ -98,10 +98,12 @@ pub mod features {
 pub mod test_call {
     /// First id of the test calls.
     pub const BASE: u32 = 0xC600_1F00;
-    /// x1 = page frame number. Takes a page from the host: unmaps it (NO-4), then makes Corevisor its owner.
+    /// x1 = page frame number. Makes a page of the host one of VM [`TAKER`], at the same address (MM-3).
     pub const TAKE_PAGE: u32 = BASE;
-    /// x1 = page frame number. Gives a page taken by [`TAKE_PAGE`] back.
+    /// x1 = page frame number. Gives a page taken by [`TAKE_PAGE`] back, zeroed (MM-2).
     pub const GIVE_PAGE: u32 = BASE + 1;
+    /// The VM of these calls; it need not exist.
+    pub const TAKER: u64 = 15;
     /// Provokes a fault at EL2 itself; x1 = 0: read through a null pointer, 1: overflow the stack, 2: panic, 3: read
     /// where a page of the host's was mapped a moment ago.
     pub const CRASH: u32 = BASE + 2;

@@ -2,12 +2,13 @@
 //! Small worlds for the tests: a machine with some RAM, and what can be seen of it from outside.
 
 use crate::abi::stat;
-use crate::addr::{HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Pfn, Range};
+use crate::addr::{HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Pfn, Range, Vmid};
 use crate::corevisor::{Config, Corevisor, FIXED_TABLE_PAGES, REMAP_WINDOW, VM_TABLE_PAGES, host_table_pages};
 use crate::lock::Held;
 use crate::machine::sim::{self, Fault, SimMachine};
 use crate::memory::{Count, MemRegions, S2Page};
 use crate::mmio::SmmuConfig;
+use crate::refused::Refused;
 use crate::trap::{Firmware, HostCpus};
 use core::fmt;
 use std::vec::Vec;
@@ -170,4 +171,21 @@ pub fn snapshot(core: &Core) -> Snapshot {
 /// A counter of STATS.
 pub fn stat(core: &Core, counter: u64) -> u64 {
     core.stat(counter, &mut Held::nothing()).unwrap()
+}
+
+/// The VM of [`take`]; it has no table.
+pub const TAKER: u64 = 15;
+
+/// The page of `address` goes to a VM, by MM-3.
+pub fn take(core: &Core, address: u64) -> Result<(), Refused> {
+    let vm = Vmid::new_vm(TAKER).unwrap();
+    let done = core.assign_pfn_to_vm(vm, ipa(address).frame(), pfn(address), &mut Held::nothing());
+    core.machine().check();
+    done
+}
+
+/// The page of `address` goes back to the host, by MM-2, if it is that VM's.
+pub fn give(core: &Core, address: u64) {
+    core.clear_vm_page(Vmid::new_vm(TAKER).unwrap(), pfn(address), &mut Held::nothing()).unwrap();
+    core.machine().check();
 }

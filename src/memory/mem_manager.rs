@@ -57,41 +57,4 @@ impl<M: Machine> Corevisor<M> {
         Range::new(block.as_u64(), PMD_SIZE)
             .is_some_and(|range| !self.regions().iter().any(|r| r.range.overlaps(range)) && !self.is_withheld(range))
     }
-
-    /// Takes a page from the host for Corevisor, in the order in which MM-3 takes one for a VM: checked under S2PAGE,
-    /// unmapped (NO-4), then the record. For the test calls, until MM-3 itself is there.
-    #[cfg(any(feature = "sim", feature = "semihosting"))]
-    pub fn take_host_page<const OUTER: u8>(
-        &self,
-        pfn: crate::addr::Pfn,
-        outer: &mut Held<'_, OUTER>,
-    ) -> Result<(), Refused> {
-        let (mut s2page, mut held) = self.acquire_lock_s2page(outer);
-        match (s2page.get_pfn_owner(pfn), s2page.get_pfn_count(pfn)) {
-            (Some(HOSTVISOR), Count::Shares(0)) => {
-                self.clear_pfn_host(pfn, &mut held)?;
-                let taken = super::S2Page::new(crate::addr::COREVISOR, Count::Shares(0), None);
-                s2page.set_record(pfn, taken);
-                Ok(())
-            }
-            (Some(HOSTVISOR), _) => Err(Refused::Busy(pfn)),
-            _ => Err(Refused::NotHostPage(pfn)),
-        }
-    }
-
-    /// Gives a page that [`Self::take_host_page`] took back to the host, which maps it by its next fault (MM-1).
-    #[cfg(any(feature = "sim", feature = "semihosting"))]
-    pub fn give_host_page<const OUTER: u8>(
-        &self,
-        pfn: crate::addr::Pfn,
-        outer: &mut Held<'_, OUTER>,
-    ) -> Result<(), Refused> {
-        let (mut s2page, _) = self.acquire_lock_s2page(outer);
-        let taken = s2page.get_pfn_owner(pfn) == Some(crate::addr::COREVISOR);
-        if !taken || s2page.get_pfn_map(pfn).is_some() {
-            return Err(Refused::NotHostPage(pfn));
-        }
-        s2page.set_record(pfn, super::S2Page::host(pfn));
-        Ok(())
-    }
 }

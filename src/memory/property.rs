@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Random sequences of what the host and Corevisor can do to memory, against a model that has no tables: a state for
+//! Random sequences of what the host and a VM can do to memory, against a model that has no tables: a state for
 //! each page. `COREVISOR_CASES` sets how many sequences are tried.
 
 use crate::abi::stat;
-use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Range};
+use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Range, Vmid};
 use crate::lock::Held;
 use crate::npt::{PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
 use crate::refused::Refused;
 use crate::trap::{HostAbort, Syndrome, Verdict};
-use crate::world::{Core, GIB, MIB, World, host_view, ipa, pfn, range, stat};
+use crate::world::{Core, GIB, MIB, TAKER, World, give, host_view, ipa, pfn, range, stat, take};
 use proptest::prelude::{Strategy, prop, prop_oneof};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ enum Step {
     Give(u64),
 }
 
-/// The reference: pages that Corevisor has taken, pages given back but not touched since, and device memory touched,
+/// The reference: pages that the VM has taken, pages given back but not touched since, and device memory touched,
 /// by pages or by the 2 MiB.
 struct Model {
     world: World,
@@ -54,11 +54,16 @@ impl Model {
     }
 
     fn is_corevisors(&self, page: u64) -> bool {
-        within(&self.world.owned(), page) || self.taken.contains(&page)
+        within(&self.world.owned(), page)
     }
 
     fn may_touch(&self, page: u64) -> bool {
-        page >> self.world.ipa_bits == 0 && !within(&self.world.withheld, page) && !self.is_corevisors(page)
+        page >> self.world.ipa_bits == 0 && !within(&self.world.withheld, page) && !self.is_lost(page)
+    }
+
+    /// Whether it is somebody's, but not the host's.
+    fn is_lost(&self, page: u64) -> bool {
+        self.is_corevisors(page) || self.taken.contains(&page)
     }
 
     fn takes_block(&self, page: u64) -> bool {
@@ -77,7 +82,7 @@ impl Model {
                     Reach::Not
                 }
             }
-            () if self.is_corevisors(page) || self.unmapped.contains(&page) => Reach::Not,
+            () if self.is_lost(page) || self.unmapped.contains(&page) => Reach::Not,
             () => Reach::Ram,
         }
     }
@@ -137,7 +142,7 @@ fn perform(core: &Core, model: &mut Model, step: Step) {
         }
         Step::Take(address) => {
             let page = address & !(PAGE_SIZE - 1);
-            let done = core.take_host_page(pfn(page), &mut nothing);
+            let done = take(core, page);
             if model.is_ram(page) && !model.is_corevisors(page) {
                 assert_eq!(done, Ok(()), "{step:x?}");
                 model.taken.insert(page);
@@ -148,8 +153,8 @@ fn perform(core: &Core, model: &mut Model, step: Step) {
         }
         Step::Give(address) => {
             let page = address & !(PAGE_SIZE - 1);
-            let done = core.give_host_page(pfn(page), &mut nothing);
-            assert_eq!(done.is_ok(), model.taken.remove(&page), "{step:x?}");
+            give(core, page);
+            model.taken.remove(&page);
         }
     }
 }
@@ -164,10 +169,10 @@ fn check(core: &Core, model: &Model, touched: &BTreeSet<u64>) {
             assert_eq!(reached(core, ipa(page)), Reach::Not, "{page:#x}: stale");
         }
     }
-    // Pages of Corevisor are in nobody's table (above, and at boot) and in no TLB.
+    // Pages of Corevisor and of VMs are not in the host's table (above, and at boot) and in no TLB.
     for leaf in core.machine().cached(HOSTVISOR) {
         let cached = range(leaf.ipa, leaf.size);
-        assert!(!model.taken.iter().any(|&page| cached.contains(page)), "{leaf:x?} holds a page of Corevisor");
+        assert!(!model.taken.iter().any(|&page| cached.contains(page)), "{leaf:x?} holds a page of the VM");
         assert!(!model.world.owned().iter().any(|r| r.overlaps(cached)), "{leaf:x?} holds Corevisor");
     }
     {
@@ -175,7 +180,11 @@ fn check(core: &Core, model: &Model, touched: &BTreeSet<u64>) {
         let (section, _held) = core.acquire_lock_s2page(&mut nothing);
         for &page in touched {
             let owner = section.get_pfn_owner(pfn(page));
-            let expected = if model.is_corevisors(page) { COREVISOR } else { HOSTVISOR };
+            let expected = match () {
+                () if model.is_corevisors(page) => COREVISOR,
+                () if model.taken.contains(&page) => Vmid::new_vm(TAKER).unwrap(),
+                () => HOSTVISOR,
+            };
             assert_eq!(owner, model.is_ram(page).then_some(expected), "{page:#x}");
         }
     }

@@ -7,7 +7,7 @@ use crate::addr::{COREVISOR, HOSTVISOR, PAGE_SIZE, Vmid};
 use crate::lock::Held;
 use crate::npt::{PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
 use crate::refused::Refused;
-use crate::world::{Core, GIB, MIB, World, ipa, pfn, range, snapshot, stat};
+use crate::world::{Core, GIB, MIB, World, give, ipa, pfn, range, snapshot, stat, take};
 use std::vec;
 
 const PAGE: u64 = GIB + 5 * MIB;
@@ -86,36 +86,37 @@ fn every_page_of_corevisor_is_refused() {
     let before = snapshot(&core);
     for address in world.owned().iter().flat_map(|r| (r.start..r.end).step_by(PAGE_SIZE as usize)) {
         assert_eq!(touch(&core, address), Err(Refused::NotHostPage(pfn(address))));
-        let mut nothing = Held::nothing();
-        assert_eq!(core.take_host_page(pfn(address), &mut nothing), Err(Refused::NotHostPage(pfn(address))));
-        assert_eq!(core.give_host_page(pfn(address), &mut nothing), Err(Refused::NotHostPage(pfn(address))));
+        assert_eq!(take(&core, address), Err(Refused::NotHostPage(pfn(address))));
+        give(&core, address);
     }
     assert_eq!(snapshot(&core), before);
     assert_eq!(stat(&core, stat::COREVISOR_PAGES), world.owned().iter().map(|r| r.size() / PAGE_SIZE).sum::<u64>());
     assert_eq!(stat(&core, stat::RAM_PAGES), GIB / PAGE_SIZE);
 }
 
+// Tests: MM-2, MM-3
 #[test]
-fn a_page_goes_to_corevisor_and_back() {
+fn a_page_goes_to_a_vm_and_back() {
     let core = World::default().boot();
-    let mut nothing = Held::nothing();
-    core.take_host_page(pfn(PAGE), &mut nothing).unwrap();
+    take(&core, PAGE).unwrap();
     let taken = snapshot(&core);
     assert_eq!(touch(&core, PAGE), Err(Refused::NotHostPage(pfn(PAGE))));
-    assert_eq!(core.take_host_page(pfn(PAGE), &mut nothing), Err(Refused::NotHostPage(pfn(PAGE))), "taken twice");
+    assert_eq!(take(&core, PAGE), Ok(()), "it is there already");
     assert_eq!(snapshot(&core), taken);
-    core.give_host_page(pfn(PAGE), &mut nothing).unwrap();
+    give(&core, PAGE);
     let given = snapshot(&core);
-    assert_eq!(core.give_host_page(pfn(PAGE), &mut nothing), Err(Refused::NotHostPage(pfn(PAGE))), "given twice");
+    assert_ne!(given, taken);
+    give(&core, PAGE);
     assert_eq!(snapshot(&core), given);
     touch(&core, PAGE).unwrap();
     assert_eq!(stat(&core, stat::HOST_FAULT_RAM), 1);
-    core.take_host_page(pfn(PAGE), &mut nothing).unwrap();
+    take(&core, PAGE).unwrap();
     assert_eq!(snapshot(&core), taken);
 }
 
+// Tests: MM-2, MM-3
 #[test]
-fn a_page_in_use_or_of_a_vm_or_no_ram_is_not_taken() {
+fn a_page_in_use_or_of_another_vm_or_no_ram_is_not_taken() {
     let core = World::default().boot();
     let vm = Vmid::new_vm(3).unwrap();
     let gfn = Some(PAGE / PAGE_SIZE + HOST_GFN_OFFSET);
@@ -129,15 +130,13 @@ fn a_page_in_use_or_of_a_vm_or_no_ram_is_not_taken() {
     for (record, why) in rows {
         core.acquire_lock_s2page(&mut Held::nothing()).0.set_record(pfn(PAGE), record);
         let before = snapshot(&core);
-        let mut nothing = Held::nothing();
-        assert_eq!(core.take_host_page(pfn(PAGE), &mut nothing), Err(why));
-        assert_eq!(core.give_host_page(pfn(PAGE), &mut nothing), Err(Refused::NotHostPage(pfn(PAGE))));
+        assert_eq!(take(&core, PAGE), Err(why));
+        give(&core, PAGE);
         assert_eq!(snapshot(&core), before);
     }
     for address in [0, GIB - PAGE_SIZE, 2 * GIB, (1 << 48) - PAGE_SIZE] {
-        let mut nothing = Held::nothing();
-        assert_eq!(core.take_host_page(pfn(address), &mut nothing), Err(Refused::NotHostPage(pfn(address))));
-        assert_eq!(core.give_host_page(pfn(address), &mut nothing), Err(Refused::NotHostPage(pfn(address))));
+        assert_eq!(take(&core, address), Err(Refused::NotHostPage(pfn(address))));
+        give(&core, address);
     }
 }
 

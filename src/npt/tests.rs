@@ -7,23 +7,13 @@ use crate::addr::{HOSTVISOR, PAGE_SIZE, PMD_SIZE, PUD_SIZE};
 use crate::lock::Held;
 use crate::machine::sim::{self, Fault};
 use crate::refused::Refused;
-use crate::world::{Core, GIB, MIB, World, host_view, ipa, pfn, range, snapshot, stat};
+use crate::world::{Core, GIB, MIB, World, give, host_view, ipa, pfn, range, snapshot, stat, take};
 use std::vec;
 use std::vec::Vec;
 
 /// Attributes as [`sim::Leaf::attributes`] has them.
 const RAM: u64 = PAGE_S2_KERNEL & !0b10;
 const DEVICE: u64 = (PAGE_S2_DEVICE | S2_RDWR) & !0b10;
-
-fn take(core: &Core, address: u64) -> Result<(), Refused> {
-    let done = core.take_host_page(pfn(address), &mut Held::nothing());
-    core.machine().check();
-    done
-}
-
-fn give(core: &Core, address: u64) -> Result<(), Refused> {
-    core.give_host_page(pfn(address), &mut Held::nothing())
-}
 
 fn touch(core: &Core, address: u64) -> Result<(), Refused> {
     let done = core.map_page_host(ipa(address), &mut Held::nothing());
@@ -142,7 +132,7 @@ fn what_is_taken_is_in_no_tlb_either() {
     take(&core, page).unwrap();
     assert_eq!(core.machine().access(HOSTVISOR, ipa(page)), Err(Fault::Translation(3)));
     assert_eq!(core.machine().access(HOSTVISOR, ipa(page + PAGE_SIZE)).unwrap().size, PAGE_SIZE);
-    give(&core, page).unwrap();
+    give(&core, page);
     touch(&core, page).unwrap();
     assert_eq!(core.machine().access(HOSTVISOR, ipa(page)).unwrap().attributes(), RAM);
     take(&core, page).unwrap();
@@ -361,10 +351,10 @@ fn two_cpus_split_and_map_at_the_same_time() {
                 sim::set_cpu(cpu);
                 for i in 0..8 {
                     let page = GIB + i * 64 * MIB + cpu as u64 * PAGE_SIZE;
-                    core.take_host_page(pfn(page), &mut Held::nothing()).unwrap();
+                    take(core, page).unwrap();
                     assert!(core.machine().access(HOSTVISOR, ipa(page)).is_err());
                     core.map_page_host(ipa((4 + i) * GIB), &mut Held::nothing()).unwrap();
-                    core.give_host_page(pfn(page), &mut Held::nothing()).unwrap();
+                    give(core, page);
                     core.map_page_host(ipa(page), &mut Held::nothing()).unwrap();
                 }
             });

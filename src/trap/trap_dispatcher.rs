@@ -73,12 +73,13 @@ impl<M: Machine + LogSource> Corevisor<M> {
     /// The calls of [`abi::test_call`].
     #[cfg(feature = "semihosting")]
     fn test_call<const OUTER: u8>(&self, id: u32, regs: &mut Registers, outer: &mut Held<'_, OUTER>) {
-        use crate::addr::Pfn;
+        use crate::addr::{Pfn, Vmid};
         use abi::test_call;
         let pfn = Pfn::new(regs[1]).ok_or(Refused::Argument(1));
+        let vm = Vmid::new_vm(test_call::TAKER).ok_or(Refused::NotSupported);
         let done = match id {
-            test_call::TAKE_PAGE => pfn.and_then(|pfn| self.take_host_page(pfn, outer)),
-            test_call::GIVE_PAGE => pfn.and_then(|pfn| self.give_host_page(pfn, outer)),
+            test_call::TAKE_PAGE => pfn.and_then(|pfn| self.assign_pfn_to_vm(vm?, pfn.host_gfn(), pfn, outer)),
+            test_call::GIVE_PAGE => pfn.and_then(|pfn| self.clear_vm_page(vm?, pfn, outer)),
             test_call::PRIMITIVE => self.primitive(regs),
             test_call::CRASH => {
                 self.machine().crash(regs[1]);

@@ -85,8 +85,6 @@ fn step(pfn: u64) -> impl Strategy<Value = Step> {
         2 => (1u32..=16).prop_map(move |owner| Step::SetOwner(pfn, owner)),
         3 => (record(pfn), unmap).prop_map(move |((_, count, _), unmap)| Step::SetCount { pfn, count, unmap }),
         2 => gfn().prop_map(move |gfn| Step::SetMap(pfn, gfn)),
-        4 => Just(Step::Take(pfn)),
-        4 => Just(Step::GiveBack(pfn)),
         2 => within.clone().prop_map(move |o| Step::Search(address(o))),
         2 => within.clone().prop_map(move |o| Step::Index(address(o))),
         4 => (within.clone(), any::<bool>()).prop_map(move |(o, section)| Step::Walk { address: address(o), section }),

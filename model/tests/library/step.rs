@@ -47,10 +47,6 @@ pub enum Step {
     SetCount { pfn: u64, count: u32, unmap: bool },
     /// PM-6 alone.
     SetMap(u64, u64),
-    /// The library's `take_host_page`: the rows of MM-3 for Corevisor itself.
-    Take(u64),
-    /// The library's `give_host_page`.
-    GiveBack(u64),
     /// MR-1.
     Search(u64),
     /// PI-1.
@@ -110,7 +106,7 @@ impl Step {
             Self::Index(a) | Self::Walk { address: a, .. } => a / PAGE_SIZE,
             Self::Fault(hpfar) => fault_address(hpfar) / PAGE_SIZE,
             Self::ClearPfnHost(p) | Self::Get(p) | Self::SetOwner(p, _) | Self::SetMap(p, _) => p,
-            Self::Set { pfn, .. } | Self::SetCount { pfn, .. } | Self::Take(pfn) | Self::GiveBack(pfn) => pfn,
+            Self::Set { pfn, .. } | Self::SetCount { pfn, .. } => pfn,
         }
     }
 
@@ -127,8 +123,6 @@ impl Step {
             Self::SetOwner(..) => "PM-2",
             Self::SetCount { .. } => "PM-4",
             Self::SetMap(..) => "PM-6",
-            Self::Take(_) => "take",
-            Self::GiveBack(_) => "give back",
             Self::Search(_) => "MR-1",
             Self::Index(_) => "PI-1",
             Self::Walk { section: false, .. } => "NO-1 NO-2",
@@ -202,22 +196,6 @@ impl Step {
                 set_pfn_count(d, pfn, count).map(unit)
             }),
             Self::SetMap(pfn, gfn) => section(d, |d| set_pfn_map(d, pfn, gfn).map(unit)),
-            Self::Take(pfn) => section(d, |d| {
-                if get_pfn_owner(d, pfn)? != 0 || get_pfn_count(d, pfn)? != 0 {
-                    return halt(d);
-                }
-                clear_pfn_host(d, pfn)?;
-                set_pfn_owner(d, pfn, COREVISOR)?;
-                set_pfn_map(d, pfn, INVALID64).map(unit)
-            }),
-            Self::GiveBack(pfn) => section(d, |d| {
-                if get_pfn_owner(d, pfn)? != COREVISOR || get_pfn_map(d, pfn)? != INVALID64 {
-                    return halt(d);
-                }
-                set_pfn_owner(d, pfn, 0)?;
-                set_pfn_count(d, pfn, 0)?;
-                set_pfn_map(d, pfn, pfn + SMMU_HOST_OFFSET).map(unit)
-            }),
             Self::Search(address) => Some(Value::Number(match mem_region_search(d, address)? {
                 INVALID => INVALID64,
                 index => index.into(),
@@ -294,8 +272,6 @@ impl Step {
                 core.acquire_lock_s2page(&mut nothing).0.set_pfn_map(pfn(page), library_gfn(gfn));
                 Ok(Value::Unit)
             }
-            Self::Take(page) => core.take_host_page(pfn(page), &mut nothing).map(unit),
-            Self::GiveBack(page) => core.give_host_page(pfn(page), &mut nothing).map(unit),
             Self::Search(address) => {
                 let found = core.regions().mem_region_search(pa(address));
                 let index = found.and_then(|found| core.regions().iter().position(|r| r == found));
@@ -324,12 +300,6 @@ impl Step {
             }
         }
     }
-}
-
-/// The specification's HALT inside a section of S2PAGE.
-fn halt(d: &mut RData) -> Spec<Value> {
-    d.halt_in_section();
-    Some(Value::Unit)
 }
 
 /// What the library's walk says of `ipa`, as the specification's entry of that page, and the level as NW-1 gives it.

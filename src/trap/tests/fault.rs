@@ -5,7 +5,7 @@ use crate::abi::stat;
 use crate::addr::HOSTVISOR;
 use crate::lock::Held;
 use crate::trap::{HostAbort, Registers, Syndrome, SysregAnswer, Verdict};
-use crate::world::{Core, GIB, MIB, World, ipa, pfn, range, snapshot, stat};
+use crate::world::{Core, GIB, MIB, World, ipa, range, snapshot, stat};
 use std::format;
 use std::vec;
 
@@ -117,8 +117,8 @@ fn corevisors_pages_are_refused_for_all_kinds_of_access() {
 fn a_fault_that_another_cpu_has_answered_is_tried_again() {
     let core = World::default().boot();
     let page = GIB + 3 * MIB;
-    core.take_host_page(pfn(page), &mut Held::nothing()).unwrap();
-    core.give_host_page(pfn(page), &mut Held::nothing()).unwrap();
+    crate::world::take(&core, page).unwrap();
+    crate::world::give(&core, page);
     assert_eq!(handle(&core, &abort(TRANSLATION, hpfar(page))), Verdict::Retry);
     let mapped = snapshot(&core);
     assert_eq!(handle(&core, &abort(TRANSLATION, hpfar(page))), Verdict::Retry);

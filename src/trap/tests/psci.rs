@@ -6,7 +6,7 @@ use crate::abi::stat;
 use crate::lock::Held;
 use crate::machine::sim::{self, CPU_CONTEXT, CPU_ENTRY};
 use crate::trap::{Conduit, Firmware};
-use crate::world::{Core, GIB, World, pfn, range, snapshot, stat};
+use crate::world::{Core, GIB, World, range, snapshot, stat};
 use std::sync::{Arc, Weak, mpsc};
 use std::vec;
 
@@ -152,7 +152,7 @@ fn world_with_bad_entries() -> (World, Core) {
         ..World::default()
     };
     let core = world.boot();
-    core.take_host_page(pfn(TAKEN), &mut Held::nothing()).unwrap();
+    crate::world::take(&core, TAKEN).unwrap();
     (world, core)
 }
 

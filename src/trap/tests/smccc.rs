@@ -161,7 +161,7 @@ fn version_and_features() {
 fn stats_returns_each_counter_in_x1() {
     let core = World::default().boot();
     let id = host_call(host_call::STATS);
-    core.take_host_page(crate::world::pfn(GIB), &mut Held::nothing()).unwrap();
+    crate::world::take(&core, GIB).unwrap();
     for counter in 0..stat::COUNT {
         // By HVC alone, as the calls are counted, too.
         let mut regs = distinct();

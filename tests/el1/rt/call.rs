@@ -5,9 +5,9 @@ use corevisor::abi::{self, HOST_CALL_BASE, host_call};
 
 /// The test calls, as `abi::test_call` has them in a library with the feature `semihosting`.
 pub mod test_call {
-    /// Takes a page from the host.
+    /// Makes a page of the host a VM's.
     pub const TAKE_PAGE: u32 = 0xC600_1F00;
-    /// Gives it back.
+    /// Gives it back, zeroed.
     pub const GIVE_PAGE: u32 = 0xC600_1F01;
     /// Provokes a fault at EL2.
     pub const CRASH: u32 = 0xC600_1F02;

@@ -72,7 +72,6 @@ fn content(address: u64) -> u64 {
 pub fn taken_pages_are_gone_for_all() {
     let page = blocks().next().expect("enough RAM") + 77 * PAGE;
     TARGET.store(page, Ordering::Release);
-    assert!(write(page, content(page)).is_ok());
     let refused = stat(id::REFUSED_ACCESS);
     const ROUNDS: u64 = 200;
     with_others(
@@ -82,9 +81,11 @@ pub fn taken_pages_are_gone_for_all() {
             while step != END {
                 wait_until("next step", 60, || STEP.load(Ordering::Acquire) != step);
                 step = STEP.load(Ordering::Acquire);
-                if step % 2 == 1 {
+                if step == END {
+                    assert_eq!(read(page), Ok(0));
+                } else if step % 2 == 1 {
                     assert_eq!(read(page), Ok(content(page)), "step {step}");
-                } else if step != END {
+                } else {
                     assert_refused(Access::Read, page);
                     assert_refused(Access::Write, page);
                 }
@@ -93,6 +94,8 @@ pub fn taken_pages_are_gone_for_all() {
         },
         || {
             for round in 0..ROUNDS {
+                assert_eq!(read(page), Ok(0), "zeroed, or never used");
+                assert!(write(page, content(page)).is_ok());
                 all_do(2 * round + 1);
                 take(page);
                 all_do(2 * round + 2);
@@ -101,7 +104,7 @@ pub fn taken_pages_are_gone_for_all() {
         },
     );
     assert_eq!(stat(id::REFUSED_ACCESS), refused + ROUNDS * 3 * 2);
-    assert_eq!(read(page), Ok(content(page)));
+    assert_eq!(read(page), Ok(0));
 }
 
 /// Pages of block `block` that CPU `me` uses: next to the one that comes and goes, and anywhere.
@@ -168,7 +171,7 @@ pub fn splits_under_use() {
                 take(page);
                 assert_refused(Access::Write, page);
                 give(page);
-                assert_eq!(read(page), Ok(content(page)));
+                assert_eq!(read(page), Ok(0));
             }
             used += 1;
         }
