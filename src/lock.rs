@@ -171,6 +171,12 @@ impl<T, const RANK: u8> Lock<T, RANK> {
         const { assert!(OUTER < RANK, "lock taken out of order: see spec/SPEC.md section 0.4") }
         (self.0.wait_hlock(), Held(PhantomData))
     }
+
+    /// How often the lock was taken, for tests that count.
+    #[cfg(test)]
+    pub fn times_taken(&self) -> u32 {
+        self.0.ticket.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]

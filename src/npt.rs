@@ -143,5 +143,7 @@ impl<M: Machine> Corevisor<M> {
 
 impl<M: Machine> PtSection<'_, M> {
     /// Spec: LK-7. Leaves the critical section.
-    pub fn release_lock_pt(self) {}
+    pub fn release_lock_pt(self) {
+        drop(self);
+    }
 }

@@ -2,14 +2,16 @@
 //! Small worlds for the tests: a machine with some RAM, and what can be seen of it from outside.
 
 use crate::abi::stat;
-use crate::addr::{HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Pfn, Range, Vmid};
+use crate::addr::{HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Pa, Pfn, Range, VMID_COUNT, Vmid};
 use crate::corevisor::{Config, Corevisor, FIXED_TABLE_PAGES, REMAP_WINDOW, VM_TABLE_PAGES, host_table_pages};
 use crate::lock::Held;
-use crate::machine::sim::{self, Fault, SimMachine};
+use crate::machine::Machine;
+use crate::machine::sim::{self, Fault, Leaf, SimMachine};
 use crate::memory::{Count, MemRegions, S2Page};
 use crate::mmio::SmmuConfig;
 use crate::refused::Refused;
 use crate::trap::{Firmware, HostCpus};
+use crate::vm::{VmInfo, VmState};
 use core::fmt;
 use std::vec::Vec;
 
@@ -58,6 +60,10 @@ pub fn range(start: u64, size: u64) -> Range {
 
 pub fn ipa(address: u64) -> Ipa {
     Ipa::new(address).unwrap()
+}
+
+pub fn pa(address: u64) -> Pa {
+    Pa::new(address).unwrap()
 }
 
 pub fn pfn(address: u64) -> Pfn {
@@ -148,6 +154,13 @@ pub struct Snapshot {
     records: Records,
     view: Vec<Stretch>,
     tables: u64,
+    /// Tables of the others: their leaves and pages.
+    others: Vec<(Vmid, Vec<Leaf>, u64)>,
+    vms: Vec<VmInfo>,
+    /// Table pages that are left for the others.
+    vm_pages: u64,
+    /// Pages with something in them, and a sum of that.
+    memory: Vec<(Pfn, u64)>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -165,7 +178,48 @@ pub fn snapshot(core: &Core) -> Snapshot {
     core.machine().check();
     let mut nothing = Held::nothing();
     let records = core.s2page().lock(&mut nothing).0.records.clone();
-    Snapshot { records: Records(records), view: host_view(core), tables: stat(core, stat::HOST_TABLE_PAGES) }
+    let principals = || (0..VMID_COUNT as u64).filter_map(Vmid::new);
+    let others = principals().skip(1).filter_map(|v| {
+        let pages = core.npt(v).lock(&mut Held::nothing()).0.as_ref()?.pages();
+        Some((v, core.machine().leaves(v), pages))
+    });
+    let sum = |pfn| {
+        let mut bytes = [0; PAGE_SIZE as usize];
+        core.machine().read_page(pfn, &mut bytes);
+        bytes.iter().fold(0u64, |sum, &byte| sum.wrapping_mul(257).wrapping_add(byte.into()))
+    };
+    Snapshot {
+        records: Records(records),
+        view: host_view(core),
+        tables: stat(core, stat::HOST_TABLE_PAGES),
+        others: others.collect(),
+        vms: principals().map(|v| core.vm(v).lock(&mut Held::nothing()).0.clone()).collect(),
+        vm_pages: core.frames().lock(&mut nothing).0.vm_pages(),
+        memory: core.machine().written_pages().into_iter().map(|pfn| (pfn, sum(pfn))).collect(),
+    }
+}
+
+/// A new VM in `state`, with an empty table and without vCPUs.
+pub fn vm(core: &Core, id: u64, state: VmState) -> Vmid {
+    let v = Vmid::new_vm(id).unwrap();
+    core.new_npt(v, &mut Held::nothing()).unwrap();
+    set_state(core, v, state);
+    v
+}
+
+pub fn set_state(core: &Core, v: Vmid, state: VmState) {
+    core.vm(v).lock(&mut Held::nothing()).0.state = state;
+}
+
+/// The ownership record of the page at `address`.
+pub fn record(core: &Core, address: u64) -> S2Page {
+    let index = core.regions().get_s2_page_index(pfn(address)).unwrap();
+    core.s2page().lock(&mut Held::nothing()).0.records[index]
+}
+
+/// Makes `record` that of the page at `address`, and nothing else.
+pub fn set_record(core: &Core, address: u64, record: S2Page) {
+    core.acquire_lock_s2page(&mut Held::nothing()).0.set_record(pfn(address), record);
 }
 
 /// A counter of STATS.

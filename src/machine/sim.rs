@@ -136,7 +136,7 @@ struct State {
     pages: BTreeMap<Pfn, Box<PageBytes>>,
     /// Device registers, by address.
     registers: BTreeMap<u64, u64>,
-    /// Pages cleaned since they were taken from the host.
+    /// Pages cleaned by AM-15.
     cleaned: BTreeSet<Pfn>,
     cntvoff: u64,
 }
@@ -354,6 +354,26 @@ impl SimMachine {
         self.look_up(&mut self.state(), v, ipa)
     }
 
+    /// Spec: NW-4. `v` loads the aligned word at `ipa`.
+    pub fn mem_load_ref(&self, v: Vmid, ipa: Ipa) -> Result<u64, Fault> {
+        Ok(self.load(Pa::low_48(self.access(v, ipa)?.pa(ipa))))
+    }
+
+    /// Spec: NW-5. `v` stores to the aligned word at `ipa`.
+    pub fn mem_store_ref(&self, v: Vmid, ipa: Ipa, value: u64) -> Result<(), Fault> {
+        let pa = Pa::low_48(self.access(v, ipa)?.pa(ipa));
+        self.shared_store(pa, value);
+        Ok(())
+    }
+
+    /// The word at `at`, of RAM.
+    fn load(&self, at: Pa) -> u64 {
+        let state = self.state();
+        let Some(bytes) = state.pages.get(&at.frame()) else { return 0 };
+        let (words, _) = bytes.as_chunks::<8>();
+        u64::from_le_bytes(words[(at.as_u64() % PAGE_SIZE / 8) as usize])
+    }
+
     fn look_up(&self, state: &mut State, v: Vmid, ipa: Ipa) -> Result<Leaf, Fault> {
         let mut hits = LEAF_SIZES.into_iter().filter_map(|size| {
             let first = ipa.as_u64() & !(size - 1);
@@ -373,6 +393,11 @@ impl SimMachine {
     /// Has the TLB look `ipa` up after every change of a table from now on, as speculation may.
     pub fn watch(&self, v: Vmid, ipa: Ipa) {
         self.state().watched.push((v, ipa));
+    }
+
+    /// Has it look up for `v` no more: `v` is not on any CPU.
+    pub fn unwatch(&self, v: Vmid) {
+        self.state().watched.retain(|&(watched, _)| watched != v);
     }
 
     fn speculate(&self, state: &mut State) {
@@ -443,6 +468,11 @@ impl SimMachine {
     /// The pages that have something other than zero in them.
     pub fn written_pages(&self) -> Vec<Pfn> {
         self.state().pages.iter().filter(|(_, bytes)| bytes.iter().any(|&b| b != 0)).map(|(&pfn, _)| pfn).collect()
+    }
+
+    /// Whether `pfn` was cleaned by AM-15 since the last time.
+    pub fn take_cleaned(&self, pfn: Pfn) -> bool {
+        self.state().cleaned.remove(&pfn)
     }
 
     /// The log that LOG_READ reads.
@@ -614,10 +644,7 @@ impl Machine for SimMachine {
         if let Some(value) = host.and_then(|host| host(at)) {
             return value;
         }
-        let state = self.state();
-        let Some(bytes) = state.pages.get(&at.frame()) else { return 0 };
-        let (words, _) = bytes.as_chunks::<8>();
-        u64::from_le_bytes(words[(at.as_u64() % PAGE_SIZE / 8) as usize])
+        self.load(at)
     }
 
     fn shared_store(&self, at: Pa, value: u64) {

@@ -60,6 +60,7 @@ impl MemRegions {
 mod tests {
     use super::*;
 
+    // Tests: MR-1
     #[test]
     fn the_last_match_wins_and_bounds_are_half_open() {
         let mut regions = MemRegions::default();

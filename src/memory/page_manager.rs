@@ -133,7 +133,9 @@ impl<M: Machine> Corevisor<M> {
 
 impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> S2PageSection<'_, R> {
     /// Spec: LK-9. Leaves the critical section, as the section's drop does.
-    pub fn release_lock_s2page(self) {}
+    pub fn release_lock_s2page(self) {
+        drop(self);
+    }
 
     fn record(&self, pfn: Pfn) -> Option<S2Page> {
         let index = self.regions.get_s2_page_index(pfn)?;

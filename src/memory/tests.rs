@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! MM-1 row by row, and pages that change hands.
 
+mod handler;
+mod ops;
+mod vm;
+
 use super::{Count, HOST_GFN_OFFSET, S2Page};
 use crate::abi::stat;
 use crate::addr::{COREVISOR, HOSTVISOR, PAGE_SIZE, Vmid};
@@ -22,6 +26,7 @@ fn touch(core: &Core, address: u64) -> Result<(), Refused> {
     core.map_page_host(ipa(address), &mut Held::nothing())
 }
 
+// Tests: MM-1
 #[test]
 fn what_a_touch_of_ram_does_follows_from_owner_and_count() {
     let vm = |v| Vmid::new_vm(v).unwrap();
@@ -65,6 +70,7 @@ fn what_a_touch_of_ram_does_follows_from_owner_and_count() {
     }
 }
 
+// Tests: MM-1
 #[test]
 fn a_touch_of_what_is_no_ram_maps_it_as_a_device() {
     let no_map = range(GIB + 8 * MIB, 0x3000);
@@ -79,6 +85,7 @@ fn a_touch_of_what_is_no_ram_maps_it_as_a_device() {
     assert_eq!((stat(&core, stat::HOST_FAULT_DEVICE), stat(&core, stat::HOST_FAULT_RAM)), (3, 0));
 }
 
+// Tests: MM-1
 #[test]
 fn every_page_of_corevisor_is_refused() {
     let world = World { image: Some(range(GIB + 4 * MIB, 0x5000)), ..World::default() };
@@ -140,6 +147,7 @@ fn a_page_in_use_or_of_another_vm_or_no_ram_is_not_taken() {
     }
 }
 
+// Tests: PI-1, PM-1, PM-3, PM-5, LK-3
 #[test]
 fn the_record_of_every_page_is_right_at_boot() {
     let world = World {
@@ -168,6 +176,7 @@ fn the_record_of_every_page_is_right_at_boot() {
     }
 }
 
+// Tests: PM-1, PM-2, PM-4, PM-6
 #[test]
 fn setters_ignore_what_is_no_ram() {
     let core = World::default().boot();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: NPTWalk (`spec/layers/03-npt.md` §3.3).
 //!
-//! NW-4 `mem_load_ref` and NW-5 `mem_store_ref`, a principal's own accesses, are the hardware's.
+//! `mem_load_ref` and `mem_store_ref`, a principal's own accesses, are the hardware's, and the simulated machine's
+//! ([`crate::machine::sim`]).
 
 use super::pt_walk::slot;
 use super::{Alloc, Desc, Level, PAGE_GUEST, PtSection};
@@ -59,7 +60,7 @@ impl<M: Machine> PtSection<'_, M> {
         Ok(Mapping { level: Level::L3, desc: self.walk_pte(pmd, ipa) })
     }
 
-    /// Spec: NW-3, `local_mmap`. Maps `ipa` by a block (`Level::L2`) or page (`Level::L3`) entry.
+    /// Spec: NW-3. `local_mmap`: maps `ipa` by a block (`Level::L2`) or page (`Level::L3`) entry.
     ///
     /// A block over an existing table is refused (D-07), a page under a block too, unless the table is the host's:
     /// its blocks are ours, and are split. A valid entry is replaced only by an invalid one; the caller then has
@@ -117,6 +118,7 @@ impl<M: Machine> PtSection<'_, M> {
         if !pmd.is_table() {
             pmd = self.split_host_block(slot(pud.pp(), ipa, Level::L2), pmd, Level::L2, ipa)?;
         }
+        debug_assert!(self.spare.is_empty(), "a table was set aside, but not needed");
         Ok(pmd)
     }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The host's table as the hardware sees it: filling, splitting, quotas, devices.
 
+mod vm;
+
 use super::{Desc, Level, PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
 use crate::abi::stat;
 use crate::addr::{HOSTVISOR, PAGE_SIZE, PMD_SIZE, PUD_SIZE};
@@ -97,6 +99,7 @@ fn without(view: &[(u64, u64, u64)], address: u64) -> Vec<(u64, u64, u64)> {
         .collect()
 }
 
+// Tests: NW-3, NO-4
 #[test]
 fn a_split_leaves_every_other_page_as_it_was() {
     for ipa_bits in WIDTHS {
@@ -124,6 +127,7 @@ fn a_split_leaves_every_other_page_as_it_was() {
     }
 }
 
+// Tests: NO-4
 #[test]
 fn what_is_taken_is_in_no_tlb_either() {
     let core = World::default().boot();
@@ -200,6 +204,7 @@ fn the_reserve_for_ram_is_what_ram_needs_to_the_page() {
     assert_eq!(stat(&core, stat::HOST_TABLE_PAGES), crate::corevisor::host_table_pages(&world.regions()) + root);
 }
 
+// Tests: PA-1, PA-2, PA-3, NW-3
 #[test]
 fn a_refusal_for_want_of_tables_creates_none() {
     // In a table of four levels a device in a fresh 512 GiB takes two tables, in a fresh GiB one. 256 may be used.
@@ -255,6 +260,7 @@ fn devices_are_mapped_by_blocks_only_where_nothing_else_is() {
     }
 }
 
+// Tests: NO-3
 #[test]
 fn a_block_over_a_table_is_refused() {
     let world = World { withheld: vec![range(0x0900_0000, PAGE_SIZE)], ..World::default() };
