@@ -18,7 +18,7 @@ use crate::trap::HostCpus;
 use crate::vcpu::{CONTEXT_COUNT, ContextLock};
 use crate::vm::{CoreData, VmInfo};
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 /// Table pages that the host's device mappings may take, besides those for its RAM: level-3 tables where devices lie
 /// next to RAM or to withheld registers, level-2 tables for the gigabytes that hold devices.
@@ -76,6 +76,8 @@ pub struct Corevisor<M: Machine> {
     spts: Lock<Spts, { rank::SPT }>,
     /// What runs on each CPU: principal and vCPU, written by that CPU only (AM-93 `set_per_cpu`).
     current: [AtomicU16; MAX_CPUS],
+    /// For each CPU, the vCPU of each VM that ran there last: its number plus 1. Written by that CPU only.
+    last_run: [[AtomicU8; VMID_COUNT]; MAX_CPUS],
     owned_pages: u64,
 }
 
@@ -135,6 +137,7 @@ impl<M: Machine> Corevisor<M> {
             spts: Lock::new(Spts::new()),
             smmus,
             current: [const { AtomicU16::new(0) }; MAX_CPUS],
+            last_run: [const { [const { AtomicU8::new(0) }; VMID_COUNT] }; MAX_CPUS],
             owned_pages: owned.iter().map(|r| r.size() / PAGE_SIZE).sum(),
         };
         let mut pt = this.acquire_lock_pt(HOSTVISOR, &mut nothing)?;
@@ -259,6 +262,12 @@ impl<M: Machine> Corevisor<M> {
     pub(crate) fn set_per_cpu(&self, vcpu: Option<(Vmid, VcpuId)>) {
         let word = vcpu.map_or(0, |(v, vcpu)| (v.index() << 8 | vcpu.index()) as u16);
         self.current[self.machine.cpu()].store(word, Ordering::Relaxed);
+    }
+
+    /// `vcpu` of `v` is about to run on this CPU. Whether the last one of `v` here was another, or there was none.
+    pub(crate) fn ran_another(&self, v: Vmid, vcpu: VcpuId) -> bool {
+        let this = vcpu.index() as u8 + 1;
+        self.last_run[self.machine.cpu()][v.index()].swap(this, Ordering::Relaxed) != this
     }
 
     /// The table of `v` as the hardware knows it, if it exists: its address for VTTBR_EL2, and its first level's pages.

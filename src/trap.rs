@@ -7,20 +7,27 @@ mod host_call;
 pub mod inject;
 mod log_read;
 mod psci;
+mod pvops;
 mod smccc;
 mod syndrome;
 mod sysreg;
 #[cfg(test)]
 mod tests;
 mod trap_dispatcher;
+mod trap_handler;
+mod trap_handler_raw;
+mod vm_exit;
 
-pub use fault_handler::{HostAbort, Verdict};
+pub use fault_handler::{HostAbort, Verdict, hpfar_ipa};
 pub use host_call::HostCall;
 pub use log_read::LogSource;
 pub use psci::{CpuState, Firmware, HostCpus};
+pub use pvops::Pvops;
 pub use smccc::Conduit;
-pub use syndrome::{Class, DataAccess, Syndrome};
+pub use syndrome::{Class, Syndrome};
 pub use sysreg::SysregAnswer;
+pub use trap_handler::HostAction;
+pub use trap_handler_raw::Exit;
 
 /// The host's x0 to x30 as the vectors saved them: its shadow context (AM-99 `host_to_core`, AM-101 `core_to_host`).
 pub type Registers = [u64; 31];

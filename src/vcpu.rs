@@ -2,7 +2,12 @@
 //! Virtual CPUs: layers VCPUOpsAux, VCPUOps, CtxtSwitch (`spec/layers/08-vcpu.md`).
 
 mod context;
+mod ctxt_switch;
+mod run_page;
 #[cfg(test)]
 mod tests;
+mod vcpu_ops;
+mod vcpu_ops_aux;
 
 pub use context::{CONTEXT_COUNT, ContextLock, Fp, ShadowContext, Sys, SysRegs, Unfinished};
+pub use ctxt_switch::Next;

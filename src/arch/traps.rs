@@ -4,13 +4,13 @@
 
 use super::machine::{Hardware, firmware_call};
 use super::{fatal, host_cpu, image, percpu};
-use crate::abi::stat;
+use crate::abi::{self, stat};
 use crate::addr::Range;
 use crate::corevisor::Corevisor;
-use crate::lock::Held;
+use crate::lock::{Held, rank};
 use crate::platform::discover::Gic;
 use crate::trap::inject::{self, Entry, Interrupted};
-use crate::trap::{Class, Conduit, HostAbort, Registers, Syndrome, SysregAnswer, Verdict};
+use crate::trap::{Class, Conduit, HostAbort, HostAction, Registers, Syndrome, SysregAnswer, Verdict};
 use crate::{read_sysreg, write_sysreg};
 use spin::Once;
 
@@ -50,17 +50,17 @@ pub fn on_a_stack(fp: u64) -> bool {
     fp.is_multiple_of(16) && (in_stacks || in_image)
 }
 
-/// Spec: TR-1, TR-2, TH-1, TH-2. A synchronous exception from EL1 or EL0.
+/// A synchronous exception from EL1 or EL0.
 #[unsafe(no_mangle)]
 extern "C" fn host_sync(regs: &mut Registers) {
     let core = core_or_park();
     let mut held = Held::nothing();
     let syndrome = Syndrome(read_sysreg!("esr_el2"));
     match syndrome.class() {
-        Class::Hvc64 => core.host_smccc(Conduit::Hvc, syndrome.immediate(), regs, &mut held),
+        Class::Hvc64 => call(core, Conduit::Hvc, syndrome, regs, &mut held),
         Class::Smc64 => {
             skip_instruction(syndrome); // a trapped SMC has not been executed
-            core.host_smccc(Conduit::Smc, syndrome.immediate(), regs, &mut held);
+            call(core, Conduit::Smc, syndrome, regs, &mut held);
         }
         class @ (Class::DataAbort | Class::InstructionAbort) => {
             core.count(match class {
@@ -73,7 +73,7 @@ extern "C" fn host_sync(regs: &mut Registers) {
                 hpfar: read_sysreg!("hpfar_el2"),
                 pc: read_sysreg!("elr_el2"),
             };
-            match core.handle_host_stage2_fault(&abort, regs, &mut held) {
+            match core.host_npt_handler(&abort, regs, &mut held) {
                 Verdict::Retry => {}
                 Verdict::Skip => skip_instruction(syndrome),
                 Verdict::ExternalAbort => {
@@ -90,11 +90,25 @@ extern "C" fn host_sync(regs: &mut Registers) {
                 SysregAnswer::Undefined => enter(inject::undefined(&interrupted(), syndrome)),
             }
         }
-        Class::Other(_) => {
+        Class::Wfx | Class::Hvc32 | Class::Smc32 | Class::Other(_) => {
             core.count(stat::TRAP_OTHER);
             core.refuse_trap(syndrome, read_sysreg!("elr_el2"));
             enter(inject::undefined(&interrupted(), syndrome));
         }
+    }
+}
+
+/// An HVC or SMC instruction of the host.
+fn call(
+    core: &Corevisor<Hardware>,
+    conduit: Conduit,
+    syndrome: Syndrome,
+    regs: &mut Registers,
+    held: &mut Held<'_, { rank::NONE }>,
+) {
+    match core.host_hvc_handler(conduit, syndrome.immediate(), regs, held) {
+        HostAction::Resume => {}
+        HostAction::Run { .. } => regs[0] = abi::NOT_SUPPORTED as u64,
     }
 }
 

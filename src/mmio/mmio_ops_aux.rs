@@ -8,7 +8,10 @@ use crate::corevisor::Corevisor;
 use crate::lock::Held;
 use crate::machine::{Machine, Width};
 use crate::refused::Refused;
-use crate::trap::{HostAbort, Registers};
+use crate::trap::{HostAbort, Registers, Syndrome};
+
+/// The bits of a register that an access of 4 bytes is about.
+const WORD: u64 = 0xFFFF_FFFF;
 
 /// An access of the host to a register of an SMMU.
 pub(super) struct Access {
@@ -47,17 +50,17 @@ impl<M: Machine> Corevisor<M> {
         let at = addr.as_u64() | (abort.far & (PAGE_SIZE - 1)); // AM-134
         let offset = at.wrapping_sub(window.start);
         let refused = Refused::Register(offset);
-        let described = abort.syndrome.data_access().ok_or(refused)?;
-        let (width, size) = match described.size {
-            4 => (Width::Word, 4),
-            8 => (Width::Double, 8),
+        // AM-122 to AM-124
+        let (width, size) = match abort.syndrome.access_mask() {
+            WORD => (Width::Word, 4),
+            u64::MAX => (Width::Double, 8),
             _ => return Err(refused),
         };
-        if !window.contains(at) || offset >= WINDOW || !at.is_multiple_of(size) {
+        if !abort.syndrome.describes_access() || !window.contains(at) || offset >= WINDOW || !at.is_multiple_of(size) {
             return Err(refused);
         }
-        let access = Access { at: Pa::low_48(at), offset, width, register: described.register };
-        if described.is_write {
+        let access = Access { at: Pa::low_48(at), offset, width, register: abort.syndrome.register() };
+        if abort.syndrome.0 & Syndrome::WNR != 0 {
             self.handle_smmu_write(banks, k, &access, regs, held)
         } else {
             self.handle_smmu_read(&access, regs);

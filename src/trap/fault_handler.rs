@@ -23,6 +23,12 @@ pub struct HostAbort {
     pub pc: u64,
 }
 
+/// The page in HPFAR_EL2, if its address has at most 48 bits: FIPA is bits 51:12 of it, from bit 4 on (D-54).
+pub fn hpfar_ipa(hpfar: u64) -> Option<Ipa> {
+    const FIPA: u64 = ((1 << 40) - 1) << 4;
+    Ipa::new((hpfar & FIPA) << 8)
+}
+
 /// What becomes of a trapped instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -36,13 +42,9 @@ pub enum Verdict {
 
 impl HostAbort {
     /// The page that the access was to; `None` where the hardware does not tell (permission faults) or the address is
-    /// wider than 48 bits. HPFAR_EL2.FIPA is bits 51:12 of the address, from bit 4 on (D-54).
+    /// wider than 48 bits.
     fn ipa(&self) -> Option<Ipa> {
-        const FIPA: u64 = ((1 << 40) - 1) << 4;
-        if !self.syndrome.has_ipa() {
-            return None;
-        }
-        Ipa::new((self.hpfar & FIPA) << 8)
+        if self.syndrome.has_ipa() { hpfar_ipa(self.hpfar) } else { None }
     }
 }
 

@@ -3,7 +3,7 @@
 //! `spec/layers/09-traps.md` §9.5 are made here, once, before any call does anything.
 
 use crate::abi::host_call as number;
-use crate::addr::Vmid;
+use crate::addr::{VcpuId, Vmid};
 use crate::refused::Refused;
 
 /// Exclusive bound of physical and I/O addresses in calls (specification: `KVM_PHYS_SIZE`).
@@ -17,6 +17,13 @@ const PAGE_MASK: u64 = 0x0FFF_FFFF_FFFF_F000 & (ADDR_SIZE - 1);
 pub enum HostCall {
     /// A call of the specification that a later version will carry out.
     Later,
+    /// [`number::VCPU_RUN`].
+    VcpuRun {
+        /// Of which VM.
+        v: Vmid,
+        /// Which one.
+        vcpu: VcpuId,
+    },
     /// [`number::VERSION`].
     Version,
     /// [`number::FEATURES`].
@@ -105,7 +112,7 @@ impl HostCall {
                 span(4, x3, x4, PHYS_SIZE)?;
             }
             number::REGISTER_KVM => {}
-            number::REGISTER_VCPU | number::SAVE_CRYPT_VCPU | number::LOAD_CRYPT_VCPU | number::VCPU_RUN => {
+            number::REGISTER_VCPU | number::SAVE_CRYPT_VCPU | number::LOAD_CRYPT_VCPU => {
                 vm(1, x1)?;
                 below(2, x2, 8)?;
             }
@@ -117,6 +124,10 @@ impl HostCall {
             number::DECRYPT_BUF => {
                 vm(1, x1)?;
                 below(2, x2, PHYS_SIZE)?;
+            }
+            number::VCPU_RUN => {
+                let vcpu = VcpuId::new(x2).ok_or(Refused::Argument(2));
+                return Ok(Self::VcpuRun { v: vm(1, x1)?, vcpu: vcpu? });
             }
             number::VERSION => return Ok(Self::Version),
             number::FEATURES => return Ok(Self::Features),
@@ -160,7 +171,11 @@ mod tests {
     #[test]
     fn the_edge_of_every_range_is_accepted() {
         for (call, args) in EDGE {
-            assert_eq!(HostCall::parse(call, args), LATER, "call {call}");
+            let expected = match call {
+                number::VCPU_RUN => Ok(HostCall::VcpuRun { v: vm(1, 15).unwrap(), vcpu: VcpuId::new(7).unwrap() }),
+                _ => LATER,
+            };
+            assert_eq!(HostCall::parse(call, args), expected, "call {call}");
         }
     }
 

@@ -135,17 +135,23 @@ fn from_el0(from: &Interrupted) -> bool {
     Pstate::from_bits_retain(from.pstate).contains(Pstate::AARCH32) || from.pstate & 0b1100 == 0
 }
 
-fn enter(from: &Interrupted, esr: u64) -> Entry {
-    let old = Pstate::from_bits_retain(from.pstate);
-    let offset = if old.contains(Pstate::AARCH32) {
+/// AM-21 `exception_vector`: where a synchronous exception taken in `pstate` leads to.
+pub fn exception_vector(vbar: u64, pstate: u64) -> u64 {
+    let pstate = Pstate::from_bits_retain(pstate);
+    let offset = if pstate.contains(Pstate::AARCH32) {
         0x600
-    } else if from_el0(from) {
+    } else if !pstate.contains(Pstate::EL1) {
         0x400
-    } else if old.contains(Pstate::SP) {
+    } else if pstate.contains(Pstate::SP) {
         0x200
     } else {
         0x000
     };
+    vbar.wrapping_add(offset)
+}
+
+fn enter(from: &Interrupted, esr: u64) -> Entry {
+    let old = Pstate::from_bits_retain(from.pstate);
     // PAN and DIT survive, the rest is reset; UAO, SS, IL, BTYPE and, from AArch32, its own bits become 0.
     let mut new = Pstate::EL1 | Pstate::SP | Pstate::D | Pstate::A | Pstate::I | Pstate::F;
     new |= old & (Pstate::NZCV | Pstate::PAN);
@@ -164,7 +170,7 @@ fn enter(from: &Interrupted, esr: u64) -> Entry {
     if from.features.nmi && from.sctlr & sctlr::SPINTMASK == 0 {
         new |= Pstate::ALLINT;
     }
-    Entry { pc: from.vbar.wrapping_add(offset), pstate: new.bits(), esr, elr: from.pc, spsr: from.pstate }
+    Entry { pc: exception_vector(from.vbar, from.pstate), pstate: new.bits(), esr, elr: from.pc, spsr: from.pstate }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Both conduits reach the same services. What would go on to the firmware is on a list; the rest does not exist: a
 //! secure world call may access memory by physical address (`spec/layers/13-machine-gaps.md` §13.4).
 
-use super::{LogSource, Registers};
+use super::{HostAction, LogSource, Registers};
 use crate::abi::{self, stat};
 use crate::corevisor::Corevisor;
 use crate::lock::Held;
@@ -38,14 +38,14 @@ const CALL_64: u32 = 1 << 30;
 
 impl<M: Machine + LogSource> Corevisor<M> {
     /// Carries out the call in `regs` (id in w0, arguments from x1) of an instruction with immediate `immediate`.
-    /// Writes results to x0 and, where the call has more, up to x17; nothing else changes.
+    /// Writes results to x0 and, where the call has more, up to x17; nothing else changes. Returns what is left to do.
     pub fn host_smccc<const OUTER: u8>(
         &self,
         conduit: Conduit,
         immediate: u16,
         regs: &mut Registers,
         outer: &mut Held<'_, OUTER>,
-    ) {
+    ) -> HostAction {
         self.count(match conduit {
             Conduit::Hvc => stat::TRAP_HVC,
             Conduit::Smc => stat::TRAP_SMC,
@@ -69,9 +69,10 @@ impl<M: Machine + LogSource> Corevisor<M> {
                 regs[0] = (abi::VERSION >> 16).into();
                 regs[1] = (abi::VERSION & 0xFFFF).into();
             }
-            abi::HOST_CALL_BASE..=0xC600_1FFF => self.host_hvc_dispatcher(id, regs, outer),
+            abi::HOST_CALL_BASE..=0xC600_1FFF => return self.host_hvc_dispatcher(id, regs, outer),
             _ => self.unknown_call(regs),
         }
+        HostAction::Resume
     }
 
     fn unknown_call(&self, regs: &mut Registers) {

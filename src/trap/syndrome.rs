@@ -4,6 +4,12 @@
 /// What kind of exception was taken: ESR_ELx.EC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
+    /// WFI, WFE, WFIT or WFET.
+    Wfx,
+    /// HVC in AArch32 state.
+    Hvc32,
+    /// SMC in AArch32 state.
+    Smc32,
     /// HVC in AArch64 state.
     Hvc64,
     /// SMC in AArch64 state.
@@ -18,17 +24,6 @@ pub enum Class {
     Other(u8),
 }
 
-/// A load or store of one register (AM-122 to AM-124).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DataAccess {
-    /// A store.
-    pub is_write: bool,
-    /// Bytes: 1, 2, 4 or 8.
-    pub size: u8,
-    /// The register; 31 is none.
-    pub register: usize,
-}
-
 /// An ESR_ELx value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Syndrome(pub u64);
@@ -36,6 +31,10 @@ pub struct Syndrome(pub u64);
 impl Syndrome {
     /// IL: the instruction was 32 bits long.
     pub const IL: u64 = 1 << 25;
+    /// The class.
+    pub const CLASS: u64 = 0x3F << 26;
+    /// ISS.ISV of a data abort: the fields that tell of the access are valid.
+    pub const ISV: u64 = 1 << 24;
     /// ISS.WnR of a data abort: a write. Set for cache maintenance, too.
     pub const WNR: u64 = 1 << 6;
     /// ISS.S1PTW: the access was a stage-1 walk.
@@ -44,18 +43,18 @@ impl Syndrome {
     pub const CM: u64 = 1 << 8;
     /// ISS.FnV: FAR is not valid.
     pub const FNV: u64 = 1 << 10;
-    /// ISS.SRT, from this bit on: the register of a data access.
-    pub const SRT_SHIFT: u32 = 16;
     /// ISS.SSE: what is loaded is sign-extended.
     pub const SSE: u64 = 1 << 21;
-    /// ISS.SAS, from this bit on: log2 of the bytes of a data access.
-    pub const SAS_SHIFT: u32 = 22;
-    /// ISS.ISV: SAS, SSE and SRT are valid.
-    pub const ISV: u64 = 1 << 24;
+
+    /// What there is to say of an abort without saying anything of the register or the address that it is about.
+    pub const FAULT: u64 = Self::CLASS | Self::IL | Self::FNV | Self::CM | Self::S1PTW | Self::WNR | 0x3F;
 
     /// The exception class, bits 31:26.
     pub const fn class(self) -> Class {
         match ((self.0 >> 26) & 0x3F) as u8 {
+            0x01 => Class::Wfx,
+            0x12 => Class::Hvc32,
+            0x13 => Class::Smc32,
             0x16 => Class::Hvc64,
             0x17 => Class::Smc64,
             0x18 => Class::Sys64,
@@ -70,6 +69,21 @@ impl Syndrome {
         self.0 as u16
     }
 
+    /// ISS.SRT of a data abort with a valid ISS: the general register.
+    pub const fn register(self) -> usize {
+        (self.0 >> 16) as usize & 0x1F
+    }
+
+    /// ISS.SAS of the same: the bits of the register that the access is about.
+    pub const fn access_mask(self) -> u64 {
+        match self.0 >> 22 & 0b11 {
+            0 => 0xFF,
+            1 => 0xFFFF,
+            2 => 0xFFFF_FFFF,
+            _ => u64::MAX,
+        }
+    }
+
     /// Whether a fault status code says that HPFAR_EL2 holds the address: translation, access flag and address size
     /// faults, and any fault of a stage-1 walk (Arm ARM D24.2.62).
     pub const fn has_ipa(self) -> bool {
@@ -77,18 +91,11 @@ impl Syndrome {
         matches!(status >> 2, 0b0000..=0b0010) || self.0 & Self::S1PTW != 0
     }
 
-    /// The load or store of one register that caused a data abort, if hardware describes it in full: not for pairs, not for
-    /// cache maintenance, not for a stage-1 walk, not where it would be sign-extended, nor without FAR.
-    pub fn data_access(self) -> Option<DataAccess> {
+    /// Whether hardware describes in full the load or store of one register that caused a data abort: not so for pairs,
+    /// cache maintenance, stage-1 walks, loads that extend the sign, or without FAR.
+    pub fn describes_access(self) -> bool {
         let odd = Self::CM | Self::S1PTW | Self::FNV | Self::SSE;
-        if self.class() != Class::DataAbort || self.0 & Self::ISV == 0 || self.0 & odd != 0 {
-            return None;
-        }
-        Some(DataAccess {
-            is_write: self.0 & Self::WNR != 0,
-            size: 1 << ((self.0 >> Self::SAS_SHIFT) & 3),
-            register: (self.0 >> Self::SRT_SHIFT) as usize & 31,
-        })
+        self.class() == Class::DataAbort && self.0 & (Self::ISV | odd) == Self::ISV
     }
 
     /// Whether the fault is one of translation: nothing is mapped.

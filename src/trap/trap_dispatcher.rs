@@ -2,7 +2,7 @@
 //! Layer: TrapDispatcher (`spec/layers/09-traps.md` §9.3): the host's calls to Corevisor.
 
 use super::host_call::HostCall;
-use super::{LogSource, Registers};
+use super::{HostAction, LogSource, Registers};
 use crate::abi::{self, features, stat};
 use crate::corevisor::Corevisor;
 use crate::lock::Held;
@@ -11,20 +11,27 @@ use crate::refused::Refused;
 
 impl<M: Machine + LogSource> Corevisor<M> {
     /// Spec: TD-1. Carries out the host call with function id `id`, [`abi::HOST_CALL_BASE`] or above, whose arguments
-    /// are in `regs` from x1 on, and writes the results there. A refusal changes nothing but x0.
+    /// are in `regs` from x1 on, and writes the results there. A refusal changes nothing but x0. Returns what is left to
+    /// do.
     pub(super) fn host_hvc_dispatcher<const OUTER: u8>(
         &self,
         id: u32,
         regs: &mut Registers,
         outer: &mut Held<'_, OUTER>,
-    ) {
+    ) -> HostAction {
         #[cfg(feature = "semihosting")]
         if id >= abi::test_call::BASE {
-            return self.test_call(id, regs, outer);
+            self.test_call(id, regs, outer);
+            return HostAction::Resume;
         }
+        let mut action = HostAction::Resume;
         let args = [regs[1], regs[2], regs[3], regs[4], regs[5]];
         let done = HostCall::parse(id - abi::HOST_CALL_BASE, args).and_then(|call| match call {
             HostCall::Later => Err(Refused::NotSupported),
+            HostCall::VcpuRun { v, vcpu } => {
+                action = HostAction::Run { v, vcpu };
+                Ok(())
+            }
             HostCall::Version => {
                 regs[0] = abi::VERSION.into();
                 Ok(())
@@ -44,6 +51,7 @@ impl<M: Machine + LogSource> Corevisor<M> {
             }
         });
         self.finish(id, done, regs);
+        action
     }
 
     /// Writes the error of a refused call to x0, and says so.

@@ -3,7 +3,7 @@
 //! (`spec/layers/10-abi-flows.md` §10.7).
 
 use crate::MAX_CPUS;
-use crate::addr::{VCPU_PER_VM, VMID_COUNT, VcpuId, Vmid};
+use crate::addr::{Ipa, VCPU_PER_VM, VMID_COUNT, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::{Guard, Held, Lock, rank};
 use crate::machine::Machine;
@@ -86,7 +86,7 @@ pub struct Unfinished {
     /// The call: [`crate::abi::vm_call`].
     pub call: u64,
     /// First address.
-    pub ipa: u64,
+    pub ipa: Ipa,
     /// Bytes.
     pub size: u64,
     /// Pages that are done.

@@ -227,7 +227,9 @@ fn calls_of_later_versions_are_checked_and_then_not_supported() {
         }
         let id = host_call(number);
         let x0 = call(&core, [id, 1, 0, 0, 0, 0])[0];
-        assert!(x0 == NOT_SUPPORTED || x0 == INVALID_PARAMETER, "call {number}: {x0:#x}");
+        // VCPU_RUN is left to the caller, with the registers as they are.
+        let run = number == host_call::VCPU_RUN && x0 == id;
+        assert!(run || x0 == NOT_SUPPORTED || x0 == INVALID_PARAMETER, "call {number}: {x0:#x}");
         let args = [id, u64::MAX, u64::MAX, u64::MAX, u64::MAX, u64::MAX];
         let after = call(&core, args);
         assert_results(after, args, [after[0]]);

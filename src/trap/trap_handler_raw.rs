@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer: TrapHandlerRaw (`spec/layers/09-traps.md` §9.4).
+//!
+//! `regs` are the hardware's x0 to x30, in the frame where the vectors put them. For the host's own traps that frame is
+//! its shadow context, too: AM-99 `host_to_core` and AM-101 `core_to_host` are no copy. Only while a VM runs the host's are
+//! kept elsewhere.
+
+use super::{Conduit, HostAbort, HostAction, LogSource, Registers, Verdict};
+use crate::abi::{exit, stat};
+use crate::addr::{VcpuId, Vmid};
+use crate::corevisor::Corevisor;
+use crate::lock::{Held, rank};
+use crate::machine::{Machine, WorldSwitch};
+use crate::refused::Refused;
+use crate::vcpu::Next;
+
+/// Why a vCPU stopped running, as the vectors tell it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// An interrupt.
+    Irq,
+    /// A system error.
+    SError,
+    /// An exception of the vCPU's own: ESR_EL2 says which.
+    Trap,
+    /// The return to it was illegal.
+    Illegal,
+}
+
+impl Exit {
+    /// The number for `ec` and for the host.
+    const fn number(self) -> u64 {
+        match self {
+            Self::Irq => exit::IRQ,
+            Self::SError => exit::SERROR,
+            Self::Trap => exit::TRAP,
+            Self::Illegal => exit::ILLEGAL,
+        }
+    }
+}
+
+impl<M: Machine + LogSource> Corevisor<M> {
+    /// Spec: TR-1. The host's HVC or SMC with immediate `immediate` (TD-1, for calls to Corevisor).
+    pub(super) fn host_hvc_handler_raw<const OUTER: u8>(
+        &self,
+        conduit: Conduit,
+        immediate: u16,
+        regs: &mut Registers,
+        outer: &mut Held<'_, OUTER>,
+    ) -> HostAction {
+        self.host_smccc(conduit, immediate, regs, outer)
+    }
+
+    /// Spec: TR-2. The host's access to what its stage-2 table does not map (FH-1).
+    pub(super) fn host_npt_handler_raw<const OUTER: u8>(
+        &self,
+        abort: &HostAbort,
+        regs: &mut Registers,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Verdict {
+        self.handle_host_stage2_fault(abort, regs, outer)
+    }
+}
+
+impl<M: WorldSwitch> Corevisor<M> {
+    /// Spec: TR-3. The host wants `vcpu` of `v` to run here: its registers go to its context (AM-99), and the vCPU's to
+    /// `regs` (AM-102 `core_to_vm`, in the right direction: D-40). If that is refused, or the vCPU has to stop again at
+    /// once, only x0 changes.
+    pub(super) fn host_vcpu_run_handler_raw(
+        &self,
+        v: Vmid,
+        vcpu: VcpuId,
+        regs: &mut Registers,
+        outer: &mut Held<'_, { rank::NONE }>,
+    ) -> Next {
+        let (mut host, _) = self.host_context(outer);
+        host.x = *regs;
+        self.save_host(&mut host);
+        drop(host);
+        match self.enter(v, vcpu, regs, outer) {
+            Ok(next) => next,
+            Err(why) => {
+                self.count(stat::REFUSED_CALL);
+                self.machine().log_refusal(format_args!("{vcpu} of {v} not run: {why}"));
+                regs[0] = why.code() as u64;
+                Next::Host
+            }
+        }
+    }
+
+    fn enter(
+        &self,
+        v: Vmid,
+        vcpu: VcpuId,
+        regs: &mut Registers,
+        outer: &mut Held<'_, { rank::NONE }>,
+    ) -> Result<Next, Refused> {
+        let (mut context, mut held) = self.context(v, vcpu, outer)?;
+        let next = self.restore_vm(v, vcpu, &mut context, &mut held)?;
+        match next {
+            Next::Vm => *regs = context.x,
+            Next::Host => regs[0] = context.ec,
+        }
+        Ok(next)
+    }
+
+    /// Spec: TR-4. The vCPU that runs here stopped: Corevisor deals with it, and it goes on, or the host does, which finds
+    /// the reason in x0 ([`exit`]).
+    pub(super) fn vm_exit_handler_raw(
+        &self,
+        why: Exit,
+        regs: &mut Registers,
+        outer: &mut Held<'_, { rank::NONE }>,
+    ) -> Next {
+        let (v, vcpu) = self.current().unwrap_or_else(|| unreachable!("the vectors ask who runs"));
+        let reason = {
+            let running = self.context(v, vcpu, outer);
+            let (mut context, mut held) = running.unwrap_or_else(|_| unreachable!("it was entered"));
+            context.x = *regs; // AM-100 `vm_to_core`
+            self.machine().exit_populate_fault(&mut context);
+            context.ec = why.number();
+            if why == Exit::Trap {
+                match self.vm_exit_dispatcher(v, &mut context, &mut held) {
+                    Ok(Next::Vm) => {
+                        *regs = context.x;
+                        return Next::Vm;
+                    }
+                    Ok(Next::Host) => {}
+                    Err(refused) => self.stop_vm(v, refused, &mut context, &mut held),
+                }
+            }
+            self.save_vm(v, vcpu, &mut context, &mut held);
+            context.ec
+        };
+        let (host, mut held) = self.host_context(outer);
+        let restored = self.restore_host(&host, &mut held);
+        assert_eq!(restored, Ok(()), "the host has a table");
+        *regs = host.x;
+        regs[0] = reason;
+        Next::Host
+    }
+}

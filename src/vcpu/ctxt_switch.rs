@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer: CtxtSwitch (`spec/layers/08-vcpu.md` §8.3).
+//!
+//! A vCPU is ACTIVE before its context is touched, and READY after the last write to it.
+
+use super::context::ShadowContext;
+use crate::abi::exit;
+use crate::addr::{HOSTVISOR, Pa, VcpuId, Vmid};
+use crate::corevisor::Corevisor;
+use crate::lock::{Held, rank};
+use crate::machine::WorldSwitch;
+use crate::refused::Refused;
+
+/// Who runs when Corevisor is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// The host.
+    Host,
+    /// The VM that [`Corevisor::current`] names.
+    Vm,
+}
+
+impl<M: WorldSwitch> Corevisor<M> {
+    /// Spec: CS-1. Saves the host's registers, but for the general ones, which AM-99 has saved.
+    pub(crate) fn save_host(&self, context: &mut ShadowContext) {
+        self.machine().save_sysregs(context);
+        self.machine().fpsimd_save_state(context);
+    }
+
+    /// Spec: CS-2. Makes the hardware the host's again. Lock PT(0).
+    ///
+    /// # Errors
+    /// None: the host's table is always there.
+    pub(crate) fn restore_host<const OUTER: u8>(
+        &self,
+        context: &ShadowContext,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<(), Refused> {
+        let root = self.table_of(HOSTVISOR, outer)?;
+        self.set_per_cpu(None);
+        self.machine().host_el2_restore_state(root);
+        self.machine().restore_sysregs(context);
+        self.machine().fpsimd_restore_state(context);
+        Ok(())
+    }
+
+    /// Spec: CS-3. Saves the registers of a vCPU after an exit, but for the general ones (AM-100), shows the host what it
+    /// may see, and gives the vCPU up. Lock VM(v).
+    pub(crate) fn save_vm(
+        &self,
+        v: Vmid,
+        vcpu: VcpuId,
+        context: &mut ShadowContext,
+        outer: &mut Held<'_, { rank::CONTEXT }>,
+    ) {
+        self.machine().save_sysregs(context);
+        self.machine().fpsimd_save_state(context);
+        self.machine().deactivate_traps();
+        self.machine().timer_disable_traps();
+        if let Err(why) = self.save_shadow_kvm_regs(v, vcpu, context, outer) {
+            self.stop_vm(v, why, context, outer);
+        }
+        self.give_up(v, vcpu, outer);
+    }
+
+    /// Spec: CS-4. Makes this CPU run `vcpu` of `v`, if nothing speaks against it; the general registers are left to
+    /// AM-102. [`Next::Host`]: the vCPU is to stop again before its first instruction, by the reason in `ec`. Locks VM(v),
+    /// PT(v), and those of VO-2 and FH-2.
+    ///
+    /// # Errors
+    /// Those of BO-2 and VO-2, and [`Refused::NoTable`]; the context is as before, and the vCPU READY if it was.
+    pub(crate) fn restore_vm(
+        &self,
+        v: Vmid,
+        vcpu: VcpuId,
+        context: &mut ShadowContext,
+        outer: &mut Held<'_, { rank::CONTEXT }>,
+    ) -> Result<Next, Refused> {
+        self.set_vcpu_active(v, vcpu, outer)?;
+        let prepared = self.table_of(v, outer).and_then(|root| {
+            self.restore_shadow_kvm_regs(v, vcpu, context, outer)?;
+            Ok(root)
+        });
+        let root = match prepared {
+            Ok(root) if self.go_on(v, context, outer) => root,
+            Ok(_) => {
+                self.give_up(v, vcpu, outer);
+                return Ok(Next::Host);
+            }
+            Err(why) => {
+                self.give_up(v, vcpu, outer);
+                return Err(why);
+            }
+        };
+        self.set_per_cpu(Some((v, vcpu)));
+        self.machine().vm_el2_restore_state(v, root);
+        if self.ran_another(v, vcpu) {
+            self.machine().flush_local(v, root);
+        }
+        self.machine().timer_enable_traps();
+        self.machine().activate_traps();
+        self.machine().restore_sysregs(context);
+        self.machine().fpsimd_restore_state(context);
+        Ok(Next::Vm)
+    }
+
+    /// Carries on the call that the vCPU is in, if it is in one. Whether it can now run: there is no more to do.
+    fn go_on<const OUTER: u8>(&self, v: Vmid, context: &mut ShadowContext, outer: &mut Held<'_, OUTER>) -> bool {
+        match self.continue_pvops(v, context, outer) {
+            Ok(finished) => finished,
+            Err(why) => {
+                self.stop_vm(v, why, context, outer);
+                false
+            }
+        }
+    }
+
+    /// BO-3 of a vCPU that this CPU made ACTIVE, so that it can't fail.
+    fn give_up<const OUTER: u8>(&self, v: Vmid, vcpu: VcpuId, outer: &mut Held<'_, OUTER>) {
+        let done = self.set_vcpu_inactive(v, vcpu, outer);
+        assert_eq!(done, Ok(()), "{vcpu} of {v} was ours");
+    }
+
+    /// `v` has broken a rule: it is powered off (VP-1), and the vCPU in `context` leaves. Its others do when they exit.
+    pub(crate) fn stop_vm<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        why: Refused,
+        context: &mut ShadowContext,
+        outer: &mut Held<'_, OUTER>,
+    ) {
+        self.set_vm_poweroff(v, outer);
+        context.ec = exit::STOPPED;
+        self.machine().log_refusal(format_args!("{v} stopped: {why}"));
+    }
+
+    fn table_of<const OUTER: u8>(&self, v: Vmid, outer: &mut Held<'_, OUTER>) -> Result<Pa, Refused> {
+        let (npt, _) = self.npt(v).lock(outer);
+        npt.as_ref().map(|npt| npt.hw_root()).ok_or(Refused::NoTable(v))
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer: VCPUOps (`spec/layers/08-vcpu.md` §8.2): what an exit shows the host, and what an entry takes from it.
+
+use super::context::ShadowContext;
+use super::run_page::RunPage;
+use crate::abi::exit;
+use crate::addr::{Ipa, PAGE_SIZE, VcpuId, Vmid};
+use crate::corevisor::Corevisor;
+use crate::lock::Held;
+use crate::machine::WorldSwitch;
+use crate::refused::Refused;
+use crate::trap::{Class, Syndrome, hpfar_ipa};
+
+impl<M: WorldSwitch> Corevisor<M> {
+    /// Spec: VO-1. After an exit: prepares what the host may see and change, by the trusted syndrome (AM-77
+    /// `get_shadow_esr`). Of an exit that is no trap it sees nothing. Lock VM(v).
+    ///
+    /// # Errors
+    /// [`Refused::Exit`] for a class that must have been dealt with before (D-35).
+    pub fn save_shadow_kvm_regs<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        vcpu: VcpuId,
+        context: &mut ShadowContext,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<(), Refused> {
+        let page = self.run_page(v, vcpu, outer)?;
+        self.set_int_exit(page, [0; 3]);
+        if context.ec != exit::TRAP {
+            return Ok(());
+        }
+        match Syndrome(context.esr_el2).class() {
+            Class::Wfx => self.prep_wfx(page, context),
+            Class::Hvc32 | Class::Hvc64 => self.prep_hvc(v, page, context, outer),
+            Class::InstructionAbort | Class::DataAbort => self.prep_abort(page, context),
+            _ => return Err(Refused::Exit(context.esr_el2)),
+        }
+        Ok(())
+    }
+
+    /// Spec: VO-2. Before an entry: resets a vCPU that never ran, unless it goes on from a saved state (D-23); or takes
+    /// over what the last exit lets the host decide: registers, an exception, the next instruction, a page. What can be
+    /// refused comes first, so that a refusal finds nothing changed. Lock VM(v), then those of MO-2.
+    ///
+    /// # Errors
+    /// [`Refused::Entry`] from VA-1; [`Refused::Argument`] for a page offered elsewhere than where the vCPU stumbled
+    /// (D-37), or those of VA-8.
+    pub fn restore_shadow_kvm_regs<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        vcpu: VcpuId,
+        context: &mut ShadowContext,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<(), Refused> {
+        let page = self.run_page(v, vcpu, outer)?;
+        let mut dirty = context.dirty;
+        if dirty == ShadowContext::NEVER_RUN {
+            if !self.is_inc_exe(v, outer) {
+                self.reset_gp_regs(v, page, context, outer)?;
+                self.reset_sys_regs(vcpu, context);
+            }
+            context.dirty = 0; // AM-86 `set_shadow_dirty_bit`
+            return Ok(());
+        }
+        if let Some(ipa) = self.offered(page, context)? {
+            self.post_handle_shadow_s2pt_fault(v, page, ipa, outer)?;
+        }
+        if context.ec == exit::TRAP {
+            self.sync_dirty_to_shadow(page, context);
+            dirty |= self.asked_for(page, context);
+        }
+        if dirty & ShadowContext::INJECT != 0 {
+            self.update_exception_gp_regs(context);
+        } else if dirty & ShadowContext::DIRTY_PC != 0 {
+            context.pc = context.pc.wrapping_add(4);
+        }
+        context.dirty = 0;
+        context.far_el2 = 0;
+        context.flags &= !ShadowContext::PENDING_FAULT;
+        Ok(())
+    }
+
+    /// Where the host offers a page, if it does: it can only be where the last exit says that one is missing (D-37).
+    fn offered(&self, page: RunPage, context: &ShadowContext) -> Result<Option<Ipa>, Refused> {
+        if context.flags & ShadowContext::PENDING_FAULT == 0 {
+            return Ok(None);
+        }
+        match (self.get_vm_fault_addr(page), hpfar_ipa(context.hpfar_el2)) {
+            (0, _) | (_, None) => Ok(None),
+            (claimed, Some(ipa)) if claimed & !(PAGE_SIZE - 1) == ipa.as_u64() => Ok(Some(ipa)),
+            _ => Err(Refused::Argument(2)),
+        }
+    }
+
+    /// The exception that the host asks for. It can ask after an abort only, which it may be unable to serve: anywhere else
+    /// an exception out of nothing would destroy the state of an interrupted handler (D-95).
+    fn asked_for(&self, page: RunPage, context: &ShadowContext) -> u64 {
+        match Syndrome(context.esr_el2).class() {
+            Class::InstructionAbort | Class::DataAbort => self.get_int_flags(page),
+            _ => 0,
+        }
+    }
+}
