@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the host sees after an exit, and what it may change.
+
+use super::{CANARY, Guest, IMAGE, access, esr, hpfar, vm};
+use crate::abi::run_page::{FLAGS, PC, X, inject};
+use crate::abi::{DENIED, exit};
+use crate::lock::Held;
+use crate::refused::Refused;
+use crate::trap::{Exit, Syndrome};
+use crate::vcpu::{Next, ShadowContext, Sys};
+use crate::vm::{VcpuState, VmState};
+
+/// No register.
+const NONE: std::vec::Vec<u64> = std::vec::Vec::new();
+const PC_FLAG: u64 = ShadowContext::DIRTY_PC;
+/// The GIC of a VM, say.
+const DEVICE: u64 = 0x0800_0000;
+
+/// A VM with canaries in all registers leaves. Returns it after that.
+fn left(why: Exit, syndrome: [u64; 3]) -> Guest {
+    let mut guest = Guest::new();
+    guest.run_with_canaries();
+    assert_eq!(guest.exit(why, syndrome), Next::Host);
+    assert_eq!(guest.vcpu_state(), VcpuState::Ready);
+    guest
+}
+
+// Tests: VO-1, CS-2, CS-3, TR-4, TH-4
+#[test]
+fn an_exit_that_is_no_trap_shows_nothing() {
+    for (why, number) in [(Exit::Irq, exit::IRQ), (Exit::SError, exit::SERROR), (Exit::Illegal, exit::ILLEGAL)] {
+        let mut guest = left(why, [access(1, 3, true), hpfar(DEVICE), CANARY]);
+        assert_eq!((guest.regs[0], guest.shown(), guest.told()), (number, NONE, [0; 3]));
+        assert_eq!((guest.context().dirty, guest.context().flags), (0, 0));
+        // Nor can the host change anything.
+        (0..31).for_each(|i| guest.put(0, X + i * 8, 0xBAD));
+        guest.put(0, PC, 0xBAD);
+        guest.put(0, FLAGS, u64::MAX);
+        let before = guest.context();
+        assert_eq!(guest.run(), Next::Vm);
+        assert_eq!((guest.regs, guest.cpu().registers.pc), (before.x, before.pc));
+    }
+}
+
+// Tests: VA-4, VO-1, VO-2
+#[test]
+fn a_wait_shows_nothing_and_is_then_over() {
+    let mut guest = left(Exit::Trap, [esr(0x01, 0xF0_03E1), CANARY, CANARY]);
+    assert_eq!((guest.regs[0], guest.shown(), guest.told()), (exit::TRAP, NONE, [esr(0x01, 1), 0, 0]));
+    assert_eq!(guest.context().dirty, PC_FLAG);
+    assert_eq!(guest.run(), Next::Vm);
+    assert_eq!(guest.cpu().registers.pc, IMAGE + 4);
+    assert_eq!(guest.context().dirty, 0);
+}
+
+// Tests: VA-3, VA-5, VO-1, VO-2, TD-2, FH-2, VP-1
+#[test]
+fn a_call_shows_the_arguments_that_psci_gives_it() {
+    // The upper half of x0 does not matter.
+    let calls = [
+        (0xC400_0003, 0..=3), // CPU_ON
+        (0x8400_0004, 0..=2), // AFFINITY_INFO
+        (0xC400_0004, 0..=2), // the same (D-34)
+        (0x4000_0004, 0..=0), // no such call (D-34)
+        (0x8400_0008, 0..=0), // SYSTEM_OFF
+        (0x8400_0000, 0..=0), // PSCI_VERSION
+        (0x8400_0009, 0..=0), // SYSTEM_RESET
+        (0xC600_0001, 0..=0), // anything
+    ];
+    for (call, shown) in calls {
+        for class in [0x16, 0x12] {
+            let mut guest = Guest::new();
+            guest.run_with_canaries();
+            guest.regs[0] = CANARY & !0xFFFF_FFFF | call;
+            let shown_values = guest.regs;
+            assert_eq!(guest.trap(esr(class, 7)), Next::Host);
+            assert_eq!(guest.shown(), shown.clone().collect::<std::vec::Vec<_>>(), "{call:#x}");
+            for register in shown.clone() {
+                assert_eq!(guest.word(0, X + register * 8), shown_values[register as usize]);
+            }
+            assert_eq!((guest.regs[0], guest.told()), (exit::TRAP, [esr(class, 7), 0, 0]));
+            assert_eq!(guest.context().dirty, 1);
+            let off = call == 0x8400_0008;
+            assert_eq!(guest.vm_state(), if off { VmState::Poweroff } else { VmState::Verified });
+            // The host answers in x0, and in x0 only; the instruction is over as it is.
+            (0..31).for_each(|i| guest.put(0, X + i * 8, 0x5A + i));
+            if off {
+                assert_eq!((guest.run(), guest.regs[0]), (Next::Host, DENIED as u64));
+                continue;
+            }
+            assert_eq!(guest.run(), Next::Vm);
+            assert_eq!((guest.regs[0], &guest.regs[1..]), (0x5A, &shown_values[1..]));
+            assert_eq!(guest.cpu().registers.pc, IMAGE);
+        }
+    }
+}
+
+// Tests: VA-3, VA-6, VO-1, VO-2
+#[test]
+fn the_host_says_what_a_load_from_a_device_gives() {
+    for register in [0, 7, 30, 31] {
+        let mut guest = left(Exit::Trap, [access(register, 2, false), hpfar(DEVICE), 0xFFFF_0000_0000_0ABC]);
+        assert_eq!(guest.regs[0], exit::TRAP);
+        assert_eq!((guest.shown(), guest.told()), (NONE, [access(register, 2, false), hpfar(DEVICE), 0xABC]));
+        assert_eq!(guest.context().dirty, PC_FLAG | 1 << register);
+        (0..31).for_each(|i| guest.put(0, X + i * 8, 0x5A + i));
+        let before = guest.context();
+        assert_eq!(guest.run(), Next::Vm);
+        for i in 0..31 {
+            let expected = if i as u64 == register { 0x5A + register } else { before.x[i] };
+            assert_eq!(guest.regs[i], expected, "x{i} after a load to x{register}");
+        }
+        assert_eq!(guest.cpu().registers.pc, IMAGE + 4);
+    }
+}
+
+// Tests: VA-6, VO-1, VO-2
+#[test]
+fn the_host_sees_what_is_stored_to_a_device_and_no_more() {
+    for (size, bits) in [(0, 8), (1, 16), (2, 32), (3, 64)] {
+        let mut guest = left(Exit::Trap, [access(9, size, true), hpfar(DEVICE), 0x10]);
+        let value = guest.context().x[9];
+        let shown = if bits == 64 { value } else { value & ((1 << bits) - 1) };
+        assert_eq!(guest.word(0, X + 9 * 8), shown, "{bits} bits");
+        assert!(guest.shown().iter().all(|&i| i == 9));
+        assert_eq!(guest.told(), [access(9, size, true), hpfar(DEVICE), 0x10]);
+        assert_eq!(guest.context().dirty, PC_FLAG);
+        (0..31).for_each(|i| guest.put(0, X + i * 8, 0xBAD));
+        let before = guest.context();
+        assert_eq!(guest.run(), Next::Vm);
+        assert_eq!((guest.regs, guest.cpu().registers.pc), (before.x, IMAGE + 4));
+    }
+    // XZR is no register, and the word that would be its own is another's.
+    let guest = left(Exit::Trap, [access(31, 3, true), hpfar(DEVICE), 0]);
+    assert_eq!((guest.shown(), guest.word(0, PC)), (NONE, IMAGE));
+}
+
+// Tests: VA-6, VO-1, VO-2
+#[test]
+fn an_abort_without_a_register_shows_none() {
+    let not_isv = access(3, 3, true) & !Syndrome::ISV;
+    let walk = not_isv | Syndrome::S1PTW;
+    let fetch = esr(0x20, super::TRANSLATION);
+    let permission = access(3, 3, true) | 0b1000; // HPFAR_EL2 is not valid
+    let cases = [
+        ([not_isv, hpfar(DEVICE)], [not_isv & Syndrome::FAULT, hpfar(DEVICE)]),
+        ([walk, hpfar(DEVICE)], [walk & Syndrome::FAULT, hpfar(DEVICE)]),
+        ([fetch, hpfar(DEVICE)], [fetch, hpfar(DEVICE)]),
+        ([permission, hpfar(DEVICE)], [permission & Syndrome::FAULT, 0]),
+        ([access(3, 3, true), u64::MAX], [access(3, 3, true) & Syndrome::FAULT, 0]), // wider than 48 bits
+    ];
+    for ([syndrome, hpfar], [esr, told]) in cases {
+        let mut guest = left(Exit::Trap, [syndrome, hpfar, CANARY + 5]);
+        assert_eq!((guest.shown(), guest.told()), (NONE, [esr, told, 0]));
+        assert_eq!((guest.context().dirty, guest.context().flags), (0, 0));
+        assert_eq!(guest.run(), Next::Vm);
+        assert_eq!(guest.cpu().registers.pc, IMAGE, "it tries again");
+    }
+}
+
+// Tests: VA-7, VO-2
+#[test]
+fn after_an_abort_the_host_can_have_an_exception_taken() {
+    const VBAR: u64 = 0xFFFF_8000_0000_0000;
+    for (pstate, offset) in [(0x5, 0x200), (0x4, 0), (0, 0x400), (0x10, 0x600)] {
+        for flag in [inject::DATA_ABORT, inject::INSTRUCTION_ABORT, inject::UNDEFINED] {
+            let mut guest = Guest::new();
+            guest.run_with_canaries();
+            guest.core.machine().with_cpu(|cpu| {
+                cpu.registers.sys[Sys::VbarEl1] = VBAR;
+                cpu.registers.sys[Sys::EsrEl1] = 77;
+                cpu.registers.pstate = pstate;
+                cpu.registers.pc = 0x1000;
+            });
+            assert_eq!(guest.exit(Exit::Trap, [access(3, 3, true), hpfar(DEVICE), 0]), Next::Host);
+            guest.put(0, FLAGS, flag | 0xFFFF);
+            assert_eq!(guest.run(), Next::Vm);
+            let r = guest.cpu().registers;
+            // At the vector's first instruction (D-96), with the old state where EL1 finds it (D-94).
+            assert_eq!((r.pc, r.pstate), (VBAR + offset, 0x3C5));
+            assert_eq!((r.elr_el1, r.spsr_el1, r.sys[Sys::EsrEl1]), (0x1000, pstate, 0));
+        }
+    }
+}
+
+// Tests: VO-2
+#[test]
+fn after_anything_else_it_can_not() {
+    for syndrome in [esr(0x01, 0), esr(0x16, 0)] {
+        let mut guest = left(Exit::Trap, [syndrome, 0, 0]);
+        guest.put(0, FLAGS, u64::MAX);
+        assert_eq!(guest.run(), Next::Vm);
+        assert_eq!(guest.cpu().registers.pstate, 0x3C5);
+        assert!(guest.cpu().registers.pc >= IMAGE);
+    }
+}
+
+// Tests: VO-1
+#[test]
+fn a_class_that_can_not_leave_is_refused() {
+    let guest = Guest::new();
+    let mut context = ShadowContext { ec: exit::TRAP, esr_el2: esr(0x17, 0), ..ShadowContext::ZERO };
+    let before = context.clone();
+    let held = &mut Held::nothing();
+    let done = guest.core.save_shadow_kvm_regs(vm(2), super::vcpu(0), &mut context, held);
+    assert_eq!((done, context), (Err(Refused::Exit(esr(0x17, 0))), before));
+}
+
+// Tests: CS-3
+#[test]
+fn a_vm_that_leaves_as_it_can_not_is_stopped() {
+    let mut guest = Guest::new();
+    guest.run_with_canaries();
+    let (mut context, mut held) = (guest.context(), Held::nothing());
+    (context.ec, context.esr_el2) = (exit::TRAP, esr(0x17, 0));
+    let (_other, mut held) = guest.core.context(vm(2), super::vcpu(1), &mut held).unwrap();
+    guest.core.save_vm(vm(2), super::vcpu(0), &mut context, &mut held);
+    drop((_other, held));
+    assert_eq!(
+        (context.ec, guest.vm_state(), guest.vcpu_state()),
+        (exit::STOPPED, VmState::Poweroff, VcpuState::Ready)
+    );
+    assert_eq!(guest.shown(), NONE);
+}
+
+// Tests: TD-2
+#[test]
+fn a_trapped_register_access_does_nothing() {
+    let mut guest = Guest::new();
+    guest.run_with_canaries();
+    let before = guest.regs;
+    assert_eq!(guest.trap(esr(0x18, 0)), Next::Vm);
+    assert_eq!((guest.regs, guest.cpu().registers.pc), (before, IMAGE + 4));
+    assert_eq!(guest.vcpu_state(), VcpuState::Active);
+}
+
+// Tests: TD-2, VA-7
+#[test]
+fn what_a_vm_can_not_have_is_undefined_to_it() {
+    // SMC, FP, SVE, debug, and classes that do not exist.
+    for class in (0..64).filter(|class| ![0x01, 0x12, 0x16, 0x18, 0x20, 0x24].contains(class)) {
+        let mut guest = Guest::new();
+        guest.run_with_canaries();
+        guest.core.machine().with_cpu(|cpu| {
+            cpu.registers.sys[Sys::VbarEl1] = 0x8000;
+            cpu.registers.sys[Sys::TpidrEl1] = 99;
+        });
+        let (before, page) = (guest.regs, guest.told());
+        assert_eq!(guest.trap(esr(class, 0)), Next::Vm);
+        let r = guest.cpu().registers;
+        assert_eq!((guest.regs, r.sys[Sys::TpidrEl1]), (before, 99));
+        assert_eq!((r.pc, r.elr_el1, r.spsr_el1, r.sys[Sys::EsrEl1]), (0x8200, IMAGE, 0x3C5, 0), "class {class:#x}");
+        assert_eq!((guest.shown(), guest.told()), (NONE, page));
+        assert_eq!(guest.core.current().map(|(v, _)| v), Some(vm(2)));
+    }
+}
