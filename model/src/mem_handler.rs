@@ -2,7 +2,7 @@
 //! Layer: MemHandler. The high and the low text are the same.
 
 use crate::boot_ops::map_io;
-use crate::constants::state::ACTIVE;
+use crate::constants::state::{ACTIVE, POWEROFF};
 use crate::constants::{PAGE_SIZE, is_addr, is_paddr, is_smmu_addr, is_vm, phys_page};
 use crate::memory_ops::clear_vm_range;
 use crate::mmio_ops::{smmu_assign_page, smmu_map_page};
@@ -11,11 +11,15 @@ use crate::rdata::RData;
 use crate::vm_power::get_vm_poweron;
 use crate::{Spec, rely};
 
-/// Spec: MH-1. D-50: a range of physical memory, given by the host.
+/// Spec: MH-1. D-50: a range of physical memory, given by the host. D-68, D-75: what may still use it is not asked.
 pub fn clear_vm_stage2_range(d: &mut RData, vmid: u32, start: u64, size: u64) -> Spec {
     rely(is_addr(start) && is_addr(size))?;
     if d.vminfos.get(&vmid).is_some_and(|info| info.vcpu_state.values().any(|state| *state == ACTIVE)) {
         d.tag(75);
+    }
+    let off = d.vminfos.get(&vmid).is_some_and(|info| info.vm_state == POWEROFF);
+    if off && d.smmu_vmid.values().any(|owner| *owner == vmid) {
+        d.tag(68);
     }
     if get_vm_poweron(d, vmid)? == 0 { clear_vm_range(d, vmid, start / PAGE_SIZE, size / PAGE_SIZE) } else { Some(()) }
 }

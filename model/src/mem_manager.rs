@@ -7,9 +7,11 @@ pub mod low;
 
 use crate::constants::model_only::{PAGE_S2_KERNEL, SMMU_HOST_OFFSET};
 use crate::constants::{
-    EL2_SMMU_CFG_SIZE, HOSTVISOR, INVALID, INVALID64, MAX_SHARE_COUNT, PAGE_S2_DEVICE, PAGE_SIZE, PMD_TABLE_BIT,
-    S2_RDWR, is_addr, is_gfn, is_paddr, is_pfn, is_smmu, is_smmu_addr, is_smmu_cfg, is_vmid, phys_page,
+    EL2_SMMU_CFG_SIZE, HOSTVISOR, INVALID, INVALID64, MAX_SHARE_COUNT, PAGE_S2_DEVICE, PAGE_SIZE, PMD_SIZE,
+    PMD_TABLE_BIT, S2_RDWR, is_addr, is_gfn, is_paddr, is_pfn, is_smmu, is_smmu_addr, is_smmu_cfg, is_vm, is_vmid,
+    phys_page,
 };
+use crate::mmio_ops_aux;
 use crate::mmio_spt_ops;
 use crate::npt_ops::{clear_host_locked, map_locked};
 use crate::rdata::lock_id::{S2PAGE, SPT, pt};
@@ -51,16 +53,28 @@ pub fn map_page_host(d: &mut RData, addr: u64) -> Spec {
     done(d)
 }
 
-/// Spec: MM-2 (high). D-03: the host's table is left alone.
+/// D-84: pages of VMs, says the name; the host and Corevisor are accepted.
+fn note_no_vm(d: &mut RData, vmid: u32) {
+    if !is_vm(vmid) {
+        d.tag(84);
+    }
+}
+
+/// Spec: MM-2 (high). D-03: the host's table is left alone. D-82: so is the VM's.
 pub fn clear_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
     rely(is_vmid(vmid) && is_pfn(pfn))?;
     if d.halt {
         return Some(());
     }
+    note_no_vm(d, vmid);
     d.enter(S2PAGE)?;
     if d.s2page.get(pfn).owner == vmid {
         if d.npt(HOSTVISOR).level(pfn) != 0 {
             d.tag(3);
+        }
+        let gfn = d.s2page.get(pfn).gfn;
+        if d.npt(vmid).level(gfn) != 0 && d.npt(vmid).get(gfn).pfn == pfn {
+            d.tag(82);
         }
         d.s2page.set(pfn, S2Page { owner: HOSTVISOR, count: 0, gfn: pfn + SMMU_HOST_OFFSET });
         d.set_page(pfn, 0);
@@ -74,6 +88,7 @@ pub fn assign_pfn_to_vm(d: &mut RData, vmid: u32, gfn: u64, pfn: u64) -> Spec {
     if d.halt {
         return Some(());
     }
+    note_no_vm(d, vmid);
     d.rely_free(S2PAGE)?;
     d.rely_free(pt(HOSTVISOR))?;
     let page = d.s2page.get(pfn);
@@ -102,27 +117,35 @@ pub fn assign_pfn_to_vm(d: &mut RData, vmid: u32, gfn: u64, pfn: u64) -> Spec {
     done(d)
 }
 
-/// Spec: MM-4 (high).
+/// Spec: MM-4 (high). D-20: that a block and its place are aligned is not asked.
 pub fn map_pfn_vm(d: &mut RData, vmid: u32, addr: u64, pte: u64, level: u32) -> Spec {
     rely(is_vmid(vmid) && is_addr(addr))?;
     if d.halt {
         return Some(());
     }
+    note_no_vm(d, vmid);
     let pte = phys_page(pte) | PAGE_S2_KERNEL;
+    if level == 2 && !(phys_page(pte).is_multiple_of(PMD_SIZE) && addr.is_multiple_of(PMD_SIZE)) {
+        d.tag(20);
+    }
     if level == 2 { map_locked(d, vmid, addr, 2, pte & !PMD_TABLE_BIT) } else { map_locked(d, vmid, addr, 3, pte) }
 }
 
-/// Spec: MM-5 (high).
+/// Spec: MM-5 (high). D-83: registers of an SMMU are device memory like any other.
 pub fn map_vm_io(d: &mut RData, vmid: u32, gpa: u64, pa: u64) -> Spec {
     rely(is_vmid(vmid) && is_addr(gpa) && is_addr(pa))?;
     if d.halt {
         return Some(());
     }
+    note_no_vm(d, vmid);
     d.rely_free(S2PAGE)?;
     d.rely_free(pt(vmid))?;
     let owner = d.s2page.get(pa / PAGE_SIZE).owner;
     d.enter(S2PAGE)?;
     if owner == INVALID {
+        if mmio_ops_aux::search(phys_page(pa)) != INVALID {
+            d.tag(83);
+        }
         map_locked(d, vmid, gpa, 3, phys_page(pa) | PAGE_S2_DEVICE | S2_RDWR)?;
     }
     done(d)
@@ -134,6 +157,7 @@ pub fn grant_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
     if d.halt {
         return Some(());
     }
+    note_no_vm(d, vmid);
     d.enter(S2PAGE)?;
     let page = d.s2page.get(pfn);
     if page.owner == vmid && page.count < MAX_SHARE_COUNT {
@@ -148,6 +172,7 @@ pub fn revoke_vm_page(d: &mut RData, vmid: u32, pfn: u64) -> Spec {
     if d.halt {
         return Some(());
     }
+    note_no_vm(d, vmid);
     d.rely_free(S2PAGE)?;
     d.rely_free(pt(HOSTVISOR))?;
     d.enter(S2PAGE)?;

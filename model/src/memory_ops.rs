@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: MemoryOps. The high and the low text are the same.
 
-use crate::constants::{PAGE_SIZE, PMD_PAGE_NUM, PTRS_PER_PMD, is_addr, is_gfn, is_pfn, is_vm, is_vmid, phys_page};
+use crate::constants::{
+    PAGE_SIZE, PMD_PAGE_NUM, PMD_SIZE, PTRS_PER_PMD, is_addr, is_gfn, is_pfn, is_vm, is_vmid, phys_page,
+};
 use crate::mem_manager::{assign_pfn_to_vm, clear_vm_page, grant_vm_page, map_pfn_vm, revoke_vm_page};
 use crate::npt_ops::{get_level_s2pt, walk_s2pt};
 use crate::rdata::RData;
 use crate::{Spec, rely};
 
-/// Spec: MO-1.
+/// Spec: MO-1. D-84: as MM-2.
 pub fn clear_vm_range(d: &mut RData, vmid: u32, pfn: u64, num: u64) -> Spec {
     rely(is_pfn(pfn) && is_pfn(num))?;
+    if !is_vm(vmid) {
+        d.tag(84);
+    }
     for page in pfn..pfn + num {
         rely(is_pfn(page))?;
         clear_vm_page(d, vmid, page)?;
@@ -17,13 +22,13 @@ pub fn clear_vm_range(d: &mut RData, vmid: u32, pfn: u64, num: u64) -> Spec {
     Some(())
 }
 
-/// Spec: MO-2. D-20: that a block's page is aligned is not asked.
+/// Spec: MO-2. D-20: that a block and its place are aligned is not asked.
 pub fn prot_and_map_vm_s2pt(d: &mut RData, vmid: u32, addr: u64, pte: u64, level: u32) -> Spec {
     rely(is_vmid(vmid) && is_addr(addr))?;
     let pfn = phys_page(pte) / PAGE_SIZE;
     let gfn = addr / PAGE_SIZE;
     if level == 2 {
-        if !pfn.is_multiple_of(PMD_PAGE_NUM) {
+        if !(pfn.is_multiple_of(PMD_PAGE_NUM) && addr.is_multiple_of(PMD_SIZE)) {
             d.tag(20);
         }
         let gfn = gfn / PTRS_PER_PMD * PTRS_PER_PMD;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: NPTOps.
 
-use crate::constants::{HOSTVISOR, PAGE_GUEST, PAGE_SIZE, is_addr, is_pfn, is_vmid, pgd_idx, pmd_idx, pud_idx};
+use crate::constants::{
+    HOSTVISOR, PAGE_GUEST, PAGE_SIZE, is_addr, is_pfn, is_vmid, pgd_idx, phys_page, pmd_idx, pud_idx,
+};
 use crate::page_table::Mapped;
 use crate::rdata::{RData, lock_id};
 use crate::{Spec, rely};
@@ -40,10 +42,14 @@ pub fn map_s2pt(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) -> Sp
     map_locked(d, vmid, addr, level, pte)
 }
 
-/// One mapping operation under PT(`vmid`). A halt leaves the lock held.
+/// One mapping operation under PT(`vmid`). D-07: a block replaces pages, and an entry another one. A halt leaves the lock held.
 pub(crate) fn map_locked(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) -> Spec {
     d.enter(lock_id::pt(vmid))?;
     if level == 2 && d.npt(vmid).pmd_t.contains(&(pgd_idx(addr), pud_idx(addr), pmd_idx(addr))) {
+        d.tag(7);
+    }
+    let old = d.npt(vmid).get(addr / PAGE_SIZE);
+    if d.npt(vmid).level(addr / PAGE_SIZE) == level && phys_page(pte) != 0 && old.pte != pte {
         d.tag(7);
     }
     match d.npt(vmid).local_mmap(vmid, addr, level, pte)? {
