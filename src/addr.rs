@@ -123,12 +123,6 @@ frame!(
 pub const PMD_PAGES: u64 = PMD_SIZE / PAGE_SIZE;
 
 impl Pfn {
-    /// The pages of the 2 MiB that this page lies in.
-    pub fn block(self) -> impl ExactSizeIterator<Item = Self> {
-        let first = self.0 & !(PMD_PAGES - 1);
-        (0..PMD_PAGES as u16).map(move |i| Self(first + u64::from(i)))
-    }
-
     /// The host page that is this frame: the host's stage 2 is the identity.
     pub const fn host_gfn(self) -> Gfn {
         Gfn(self.0)

@@ -57,15 +57,8 @@ impl<M: Machine> Corevisor<M> {
         Ok(())
     }
 
-    /// NO-4 for the 512 pages from `first` on, which is a multiple of 512: by one entry where the host maps them by
-    /// one, else page by page.
+    /// NO-4 for the 512 pages from `first` on, which is a multiple of 512, with one end of cached translations for all.
     pub fn clear_block_host<const OUTER: u8>(&self, first: Pfn, outer: &mut Held<'_, OUTER>) -> Result<(), Refused> {
-        let cleared = self.acquire_lock_pt(HOSTVISOR, outer)?.clear_host_block(first.host_gfn().base())?;
-        if !cleared {
-            for pfn in first.block() {
-                self.clear_pfn_host(pfn, outer)?;
-            }
-        }
-        Ok(())
+        self.acquire_lock_pt(HOSTVISOR, outer)?.clear_host_block(first.host_gfn().base())
     }
 }

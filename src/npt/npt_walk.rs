@@ -152,19 +152,26 @@ impl<M: Machine> PtSection<'_, M> {
         Ok(new)
     }
 
-    /// Takes the 2 MiB from `ipa` on, aligned, away from the host by a single entry, and ends their cached translations.
-    /// False, and nothing changes, if there is a table for pages.
-    pub(super) fn clear_host_block(&mut self, ipa: Ipa) -> Result<bool, Refused> {
+    /// Takes the 2 MiB from `ipa` on, aligned, away from the host, and ends their cached translations at once: by a single
+    /// entry, or, where there is a table for pages, by all of its entries.
+    pub(super) fn clear_host_block(&mut self, ipa: Ipa) -> Result<(), Refused> {
         let old = self.mapping(ipa)?;
         if old.level == Level::L3 {
-            return Ok(false);
-        }
-        if old.desc.is_valid() {
+            let table = self.table_for(ipa, Level::L3, old)?;
+            for i in 0..512 {
+                let at = Pa::low_48(table.pp().as_u64() + i * 8);
+                if Desc::from_u64(self.machine.pt_load(at)).is_valid() {
+                    self.machine.pt_store(at, PAGE_GUEST);
+                }
+            }
+            self.machine.invalidate_vmid(self.npt.vmid, self.npt.hw_root);
+            self.stats.count(self.machine.cpu(), stat::TLB_INVALIDATIONS);
+        } else if old.desc.is_valid() {
             let pud = self.table_for(ipa, Level::L2, old)?;
             self.set_leaf(slot(pud.pp(), ipa, Level::L2), Desc::from_u64(PAGE_GUEST));
             self.invalidate(ipa);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Takes away the entry by which `ipa` reaches `page`, if it does: of a block, all of it. Its cached translations
