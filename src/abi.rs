@@ -40,7 +40,7 @@ pub mod host_call {
     pub const SET_BOOT_INFO: u32 = 15;
     /// x1 = VM, x2 = page frame number, x3 = image.
     pub const REMAP_VM_IMAGE: u32 = 16;
-    /// x1 = VM.
+    /// x1 = VM. Returns x0 = blocks of 2 MiB that are left: call again until it is 0.
     pub const VERIFY_VM_IMAGE: u32 = 17;
     /// x1 = context bank, x2 = SMMU.
     pub const SMMU_FREE_PGD: u32 = 18;
@@ -56,11 +56,12 @@ pub mod host_call {
     pub const PHYS_ADDR_IOREMAP: u32 = 23;
     /// No arguments.
     pub const REGISTER_KVM: u32 = 24;
-    /// x1 = VM, x2 = vCPU.
+    /// x1 = VM, x2 = vCPU, x3 = physical address of its run page ([`super::run_page`]): a page of the host's.
     pub const REGISTER_VCPU: u32 = 25;
-    /// x1 = VM, x2 = the VM's page (physical address), x3 = the host's page.
+    /// x1 = VM, x2 = the VM's page (physical address), x3 = the host's page. Returns x0 = 0, x1 = nonce, x2 and x3 = tag,
+    /// x4 = guest page number, x5 = lineage, x6 = epoch.
     pub const ENCRYPT_BUF: u32 = 26;
-    /// x1 = VM, x2 = page (physical address).
+    /// x1 = VM, x2 = page (physical address), x3 to x8 = what ENCRYPT_BUF returned in x1 to x6.
     pub const DECRYPT_BUF: u32 = 27;
     /// x1 = VM, x2 = vCPU.
     pub const SAVE_CRYPT_VCPU: u32 = 28;
@@ -74,7 +75,7 @@ pub mod host_call {
     pub const VERSION: u32 = 32;
     /// Returns x0 = 0, x1 = [`super::features`], x2 = number of counters, x3 = number of CPUs.
     pub const FEATURES: u32 = 33;
-    /// x1 = VM.
+    /// x1 = VM. Returns x0 = pages that are left: call again until it is 0.
     pub const DESTROY_VM: u32 = 34;
     /// x1 = position in the log, in bytes since boot. Returns x0 = number of bytes (0 at the end, at most
     /// [`super::LOG_READ_MAX`]), x1 = position of the first of them (later than asked for if that part has been
@@ -91,6 +92,8 @@ pub const LOG_READ_MAX: usize = 128;
 pub mod features {
     /// This is a test image: the test calls exist, and boot failures end the emulator.
     pub const TEST_IMAGE: u64 = 1 << 0;
+    /// There are VMs: calls 13 to 30 and 34 are carried out.
+    pub const VMS: u64 = 1 << 1;
 }
 
 /// Calls that exist in test images only; they drive transitions that no other call reaches yet.
@@ -177,8 +180,14 @@ pub mod stat {
     pub const HOST_TABLE_PAGES: u64 = 15;
     /// CPUs that are on.
     pub const CPUS_ON: u64 = 16;
+    /// VMs that exist.
+    pub const VMS: u64 = 17;
+    /// Pages of RAM that VMs own.
+    pub const VM_PAGES: u64 = 18;
+    /// Page-table pages in use by VMs, the image window and SMMUs.
+    pub const VM_TABLE_PAGES: u64 = 19;
     /// Number of all counters.
-    pub const COUNT: u64 = 17;
+    pub const COUNT: u64 = 20;
 }
 
 /// Calls of a VM, in x0 of an HVC instruction: x2 = first guest address, x3 = bytes. No result.
@@ -228,8 +237,10 @@ pub mod run_page {
     pub const NEW_PAGE: u64 = 38 * 8;
     /// 2 if it is one of 2 MiB, else anything. Read with it.
     pub const NEW_LEVEL: u64 = 39 * 8;
-    /// From here on: sealed registers (SAVE_CRYPT_VCPU).
+    /// From here on: a saved vCPU, as SAVE_CRYPT_VCPU writes it. LOAD_CRYPT_VCPU reads it.
     pub const SEALED: u64 = 1024;
+    /// Words of a saved vCPU.
+    pub const SEALED_WORDS: usize = 149;
 
     /// Bits of [`FLAGS`]. All lead to the same, an exception of unknown reason.
     pub mod inject {

@@ -16,7 +16,7 @@ use crate::spt::Spts;
 use crate::stats::Stats;
 use crate::trap::HostCpus;
 use crate::vcpu::{CONTEXT_COUNT, ContextLock};
-use crate::vm::{CoreData, VmInfo};
+use crate::vm::{CoreData, Sealer, VmInfo};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
@@ -70,6 +70,7 @@ pub struct Corevisor<M: Machine> {
     npts: [Lock<Option<Npt>, { rank::PT }>; VMID_COUNT],
     core_data: Lock<CoreData, { rank::CORE }>,
     vms: [Lock<VmInfo, { rank::VM }>; VMID_COUNT],
+    sealer: Lock<Sealer, { rank::CRYPT }>,
     contexts: M::Contexts,
     smmus: ArrayVec<SmmuConfig, MAX_SMMUS>,
     smmu: Lock<SmmuBanks, { rank::SMMU }>,
@@ -132,6 +133,7 @@ impl<M: Machine> Corevisor<M> {
             npts,
             core_data: Lock::new(CoreData::new(remap_window)),
             vms: core::array::from_fn(|_| Lock::new(VmInfo::default())),
+            sealer: Lock::new(Sealer::new()),
             contexts,
             smmu: Lock::new(SmmuBanks::new()),
             spts: Lock::new(Spts::new()),
@@ -205,6 +207,12 @@ impl<M: Machine> Corevisor<M> {
             stat::COREVISOR_PAGES => Ok(self.owned_pages),
             stat::HOST_TABLE_PAGES => Ok(self.npt(HOSTVISOR).lock(outer).0.as_ref().map_or(0, Npt::pages)),
             stat::CPUS_ON => Ok(self.cpus.on() as u64),
+            stat::VMS => Ok(self.core_data.lock(outer).0.vms()),
+            stat::VM_PAGES => {
+                let (s2page, _) = self.acquire_lock_s2page(outer);
+                Ok((1..COREVISOR.index() as u64).filter_map(Vmid::new_vm).map(|v| s2page.pages_of(v)).sum())
+            }
+            stat::VM_TABLE_PAGES => Ok(self.vm_table_pages - self.frames.lock(outer).0.vm_pages()),
             _ => Err(Refused::Argument(1)),
         }
     }
@@ -232,6 +240,10 @@ impl<M: Machine> Corevisor<M> {
 
     pub(crate) fn core_data(&self) -> &Lock<CoreData, { rank::CORE }> {
         &self.core_data
+    }
+
+    pub(crate) fn sealer(&self) -> &Lock<Sealer, { rank::CRYPT }> {
+        &self.sealer
     }
 
     pub(crate) fn contexts(&self) -> &[ContextLock] {

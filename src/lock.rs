@@ -10,12 +10,12 @@
 //! a [`Held`] of a lower rank in hand, which the guard then borrows:
 //!
 //! ```text
-//! CONTEXT(v, c) -> SMMU -> VM(v) -> CORE | S2PAGE -> PT(v) | SPT -> FRAMES
+//! CONTEXT(v, c) -> SMMU -> VM(v) -> CORE | S2PAGE -> PT(v) | SPT -> FRAMES | CRYPT
 //! ```
 //!
 //! Two locks of one rank can never be held together: that is the specification's "CORE and S2PAGE never", "at most one
-//! PT lock", "at most one VM lock". CONTEXT and FRAMES are ours: a shadow context, which the specification leaves to the
-//! READY→ACTIVE hand-over alone, and the allocator under all page tables.
+//! PT lock", "at most one VM lock". CONTEXT, FRAMES and CRYPT are ours: a shadow context, which the specification leaves to
+//! the READY→ACTIVE hand-over alone, the allocator under all page tables, and the key of saved VMs.
 
 use crate::MAX_CPUS;
 use crate::sync::{AtomicU32, Ordering, UnsafeCell, spin_loop};
@@ -42,6 +42,8 @@ pub mod rank {
     pub const SPT: u8 = 5;
     /// The allocator of page-table frames.
     pub const FRAMES: u8 = 6;
+    /// The key of saved VMs, and which of them can be loaded. Never held together with FRAMES.
+    pub const CRYPT: u8 = 6;
 }
 
 /// Proof that this CPU holds no lock above `RANK`. A trap handler starts with [`Held::nothing`].

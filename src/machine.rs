@@ -33,6 +33,9 @@ pub trait Machine {
     /// Storage of the shadow contexts.
     type Contexts: AsRef<[ContextLock]>;
 
+    /// Whether this machine holds VMs. Where it doesn't, the host's calls about VMs are not supported.
+    const VMS: bool;
+
     /// The CPU that runs this, below [`crate::MAX_CPUS`].
     fn cpu(&self) -> usize;
 

@@ -16,7 +16,7 @@ mod pt_walk;
 #[cfg(test)]
 mod tests;
 
-pub use desc::{Bits as DescBits, Desc, Level, PAGE_GUEST, PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
+pub use desc::{Bits as DescBits, Desc, Level, PAGE_GUEST, PAGE_HYP, PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
 pub use frames::{FramePool, FramesLock, Tables};
 pub use npt_walk::Mapping;
 pub use pt_walk::Alloc;

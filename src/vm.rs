@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Virtual machines: layers VMPower, BootCore, BootAux, BootOps (`spec/layers/06-boot.md`).
 
+mod boot_aux;
+mod boot_core;
 mod boot_ops;
 mod record;
+mod sealer;
+#[cfg(test)]
+mod tests;
 mod vm_power;
 
-pub use record::{CoreData, Image, MAX_LOAD_INFO_NUM, VcpuInfo, VcpuState, VmInfo, VmState};
+pub use record::{
+    CoreData, Generation, Image, MAX_LOAD_INFO_NUM, Manifest, Resumed, Teardown, VcpuInfo, VcpuState, VmInfo, VmState,
+};
+pub use sealer::{SavedPage, Seal, Sealer};

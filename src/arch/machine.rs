@@ -70,6 +70,7 @@ unsafe extern "C" {
 impl Machine for Hardware {
     type Records = &'static mut [S2Page];
     type Contexts = &'static [ContextLock];
+    const VMS: bool = false;
 
     fn cpu(&self) -> usize {
         percpu::index()

@@ -515,6 +515,7 @@ impl Drop for SimMachine {
 impl Machine for SimMachine {
     type Records = Vec<S2Page>;
     type Contexts = Vec<ContextLock>;
+    const VMS: bool = true;
 
     fn cpu(&self) -> usize {
         CPU.get()

@@ -6,6 +6,7 @@ use crate::addr::{Gfn, HOSTVISOR, Pfn, VMID_COUNT, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::{Guard, Held, rank};
 use crate::machine::Machine;
+use crate::refused::Refused;
 
 /// The host's private gfn of page `p` is `p` plus this (specification: `SMMU_HOST_OFFSET`, D-09).
 pub const HOST_GFN_OFFSET: u64 = 1_000_000_000;
@@ -80,6 +81,10 @@ impl S2Page {
         }
     }
 
+    fn is_private(self) -> bool {
+        self.count() == Count::Shares(0)
+    }
+
     fn with_owner(self, owner: Vmid) -> Self {
         Self(self.0 & !(NOBODY << 56) | (owner.index() as u64) << 56)
     }
@@ -100,17 +105,22 @@ pub struct Owners<R> {
     /// One record for each tracked page.
     pub(crate) records: R,
     pages: [u64; VMID_COUNT],
+    /// Those of them whose count is 0.
+    private: [u64; VMID_COUNT],
 }
 
 impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> Owners<R> {
     /// The table of these records, which are complete.
     pub fn new(regions: &MemRegions, records: R) -> Self {
-        let mut pages = [0; VMID_COUNT];
+        let (mut pages, mut private) = ([0; VMID_COUNT], [0; VMID_COUNT]);
         let count = records.as_ref().len().min(regions.pages() as usize);
-        for owner in records.as_ref()[..count].iter().filter_map(|record| record.owner()) {
-            pages[owner.index()] += 1;
+        for record in &records.as_ref()[..count] {
+            if let Some(owner) = record.owner() {
+                pages[owner.index()] += 1;
+                private[owner.index()] += u64::from(record.is_private());
+            }
         }
-        Self { records, pages }
+        Self { records, pages, private }
     }
 }
 
@@ -143,7 +153,7 @@ impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> S2PageSection<'_, R> {
     }
 
     fn update(&mut self, pfn: Pfn, change: impl FnOnce(S2Page) -> S2Page) {
-        let Owners { records, pages } = &mut *self.owners;
+        let Owners { records, pages, private } = &mut *self.owners;
         if let Some(index) = self.regions.get_s2_page_index(pfn)
             && let Some(record) = records.as_mut().get_mut(index)
         {
@@ -151,6 +161,8 @@ impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> S2PageSection<'_, R> {
             if let (Some(from), Some(to)) = (old.owner(), record.owner()) {
                 pages[from.index()] -= 1;
                 pages[to.index()] += 1;
+                private[from.index()] -= u64::from(old.is_private());
+                private[to.index()] += u64::from(record.is_private());
             }
         }
     }
@@ -176,6 +188,23 @@ impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> S2PageSection<'_, R> {
             *records -= u64::from(record.is_some());
         }
         (at - found, found)
+    }
+
+    /// How many of those are shared with nobody.
+    pub fn private_pages_of(&self, v: Vmid) -> u64 {
+        self.owners.private[v.index()]
+    }
+
+    /// Asks that `pfn` be the host's, and in no other use.
+    ///
+    /// # Errors
+    /// [`Refused::NotHostPage`], [`Refused::Busy`].
+    pub fn require_free(&self, pfn: Pfn) -> Result<(), Refused> {
+        match (self.get_pfn_owner(pfn), self.get_pfn_count(pfn)) {
+            (Some(HOSTVISOR), Count::Shares(0)) => Ok(()),
+            (Some(HOSTVISOR), _) => Err(Refused::Busy(pfn)),
+            _ => Err(Refused::NotHostPage(pfn)),
+        }
     }
 
     /// Spec: PM-1. The owner; `None` for a page that is not tracked RAM.

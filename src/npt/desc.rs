@@ -53,6 +53,16 @@ pub const PAGE_S2_DEVICE: u64 = Bits::VALID
     .bits();
 /// Reads and writes allowed.
 pub const S2_RDWR: u64 = Bits::READ.union(Bits::WRITE).bits();
+/// Attributes of a page in the image window. Nothing but [`crate::vm`] reads the window's table: they only keep an entry
+/// well-formed.
+pub const PAGE_HYP: u64 = Bits::VALID
+    .union(Bits::TABLE_OR_PAGE)
+    .union(Bits::NORMAL_WB)
+    .union(Bits::READ)
+    .union(Bits::INNER_SHAREABLE)
+    .union(Bits::AF)
+    .union(Bits::XN)
+    .bits();
 /// The invalid descriptor of a page that the host has given away.
 pub const PAGE_GUEST: u64 = Bits::GIVEN_AWAY.bits();
 

@@ -7,7 +7,7 @@
 use super::{HostAction, LogSource, Registers};
 use crate::abi::{self, stat};
 use crate::corevisor::Corevisor;
-use crate::lock::Held;
+use crate::lock::{Held, rank};
 use crate::machine::Machine;
 
 /// The instruction that made a call.
@@ -39,12 +39,12 @@ const CALL_64: u32 = 1 << 30;
 impl<M: Machine + LogSource> Corevisor<M> {
     /// Carries out the call in `regs` (id in w0, arguments from x1) of an instruction with immediate `immediate`.
     /// Writes results to x0 and, where the call has more, up to x17; nothing else changes. Returns what is left to do.
-    pub fn host_smccc<const OUTER: u8>(
+    pub fn host_smccc(
         &self,
         conduit: Conduit,
         immediate: u16,
         regs: &mut Registers,
-        outer: &mut Held<'_, OUTER>,
+        outer: &mut Held<'_, { rank::NONE }>,
     ) -> HostAction {
         self.count(match conduit {
             Conduit::Hvc => stat::TRAP_HVC,

@@ -5,77 +5,116 @@ use super::host_call::HostCall;
 use super::{HostAction, LogSource, Registers};
 use crate::abi::{self, features, stat};
 use crate::corevisor::Corevisor;
-use crate::lock::Held;
+use crate::lock::{Held, rank};
 use crate::machine::Machine;
 use crate::refused::Refused;
+use crate::vm::SavedPage;
 
 impl<M: Machine + LogSource> Corevisor<M> {
     /// Spec: TD-1. Carries out the host call with function id `id`, [`abi::HOST_CALL_BASE`] or above, whose arguments
     /// are in `regs` from x1 on, and writes the results there. A refusal changes nothing but x0. Returns what is left to
     /// do.
-    pub(super) fn host_hvc_dispatcher<const OUTER: u8>(
+    pub(super) fn host_hvc_dispatcher(
         &self,
         id: u32,
         regs: &mut Registers,
-        outer: &mut Held<'_, OUTER>,
+        outer: &mut Held<'_, { rank::NONE }>,
     ) -> HostAction {
         #[cfg(feature = "semihosting")]
         if id >= abi::test_call::BASE {
             self.test_call(id, regs, outer);
             return HostAction::Resume;
         }
-        let mut action = HostAction::Resume;
-        let args = [regs[1], regs[2], regs[3], regs[4], regs[5]];
-        let done = HostCall::parse(id - abi::HOST_CALL_BASE, args).and_then(|call| match call {
-            HostCall::Later => Err(Refused::NotSupported),
-            HostCall::VcpuRun { v, vcpu } => {
-                action = HostAction::Run { v, vcpu };
-                Ok(())
-            }
-            HostCall::Version => {
-                regs[0] = abi::VERSION.into();
-                Ok(())
-            }
-            HostCall::Features => {
-                regs[..4].copy_from_slice(&[0, self.features(), stat::COUNT, self.cpus().len() as u64]);
-                Ok(())
-            }
-            HostCall::LogRead { position } => {
-                self.log_read(position, regs);
-                Ok(())
-            }
-            HostCall::Stats { counter } => {
-                let value = self.stat(counter, outer)?;
-                regs[..2].copy_from_slice(&[0, value]);
-                Ok(())
-            }
-        });
-        self.finish(id, done, regs);
-        action
+        let args = [regs[1], regs[2], regs[3], regs[4], regs[5], regs[6], regs[7], regs[8]];
+        let done = match HostCall::parse(id - abi::HOST_CALL_BASE, args) {
+            Ok(call) if call.needs_vms() && !M::VMS => Err(Refused::NotSupported),
+            Ok(HostCall::VcpuRun { v, vcpu }) => return HostAction::Run { v, vcpu },
+            Ok(call) => self.host_call(call, regs, outer),
+            Err(why) => Err(why),
+        };
+        match done {
+            Ok(x0) => regs[0] = x0,
+            Err(why) => self.refuse(id, why, regs),
+        }
+        HostAction::Resume
     }
 
-    /// Writes the error of a refused call to x0, and says so.
-    fn finish(&self, id: u32, done: Result<(), Refused>, regs: &mut Registers) {
-        if let Err(why) = done {
-            self.count(stat::REFUSED_CALL);
-            self.machine().log_refusal(format_args!("host call {id:#x} refused: {why}"));
-            regs[0] = why.code() as u64;
+    /// Carries `call` out. Returns what goes to x0, and writes further results itself.
+    fn host_call(
+        &self,
+        call: HostCall,
+        regs: &mut Registers,
+        outer: &mut Held<'_, { rank::NONE }>,
+    ) -> Result<u64, Refused> {
+        let no_value = |()| 0;
+        match call {
+            HostCall::TimerSetCntvoff { offset } => {
+                self.machine().timer_set_cntvoff(offset);
+                Ok(0)
+            }
+            HostCall::ClearVmS2Range { v, start, size } => self.clear_vm_stage2_range(v, start, size, outer),
+            HostCall::SetBootInfo { v, addr, size } => Ok(self.set_boot_info(v, addr, size, outer)? as u64),
+            HostCall::RemapVmImage { v, page, image } => self.remap_vm_image(v, page, image, outer).map(no_value),
+            HostCall::VerifyVmImage { v } => self.verify_and_load_images(v, outer),
+            HostCall::SmmuFreePgd { bank, smmu } => self.el2_free_smmu_pgd(bank, smmu, outer).map(no_value),
+            HostCall::SmmuAllocPgd { bank, v, smmu } => self.el2_alloc_smmu_pgd(bank, v, smmu, outer).map(no_value),
+            HostCall::SmmuLpaeMap { iova, pa, attributes, bank, smmu } => {
+                self.el2_arm_lpae_map(iova, pa, attributes, bank, smmu, outer).map(no_value)
+            }
+            HostCall::SmmuLpaeIovaToPhys { iova, bank, smmu } => {
+                self.el2_arm_lpae_iova_to_phys(iova, bank, smmu, outer)
+            }
+            HostCall::SmmuClear { iova, bank, smmu } => self.el2_arm_lpae_clear(iova, bank, smmu, outer).map(no_value),
+            HostCall::PhysAddrIoremap { v, gpa, pa, size } => self.kvm_phys_addr_ioremap(v, gpa, pa, size, outer),
+            HostCall::RegisterKvm => Ok(self.register_kvm(outer)?.index() as u64),
+            HostCall::RegisterVcpu { v, vcpu, run_page } => self.register_vcpu(v, vcpu, run_page, outer).map(no_value),
+            HostCall::EncryptBuf { v, page, to } => {
+                let SavedPage { seal, gfn, generation } = self.save_encrypt_buf(v, page, to, outer)?;
+                let [low, high] = seal.tag;
+                regs[1..7].copy_from_slice(&[seal.nonce, low, high, gfn, generation.lineage, generation.epoch]);
+                Ok(0)
+            }
+            HostCall::DecryptBuf { v, page, saved } => self.load_decrypt_buf(v, page, saved, outer).map(no_value),
+            HostCall::SaveCryptVcpu { v, vcpu } => self.save_encrypted_vcpu(v, vcpu, outer).map(no_value),
+            HostCall::LoadCryptVcpu { v, vcpu } => self.load_encrypted_vcpu(v, vcpu, outer).map(no_value),
+            // A switch of worlds, which is the caller's.
+            HostCall::VcpuRun { .. } => Err(Refused::NotSupported),
+            HostCall::Version => Ok(abi::VERSION.into()),
+            HostCall::Features => {
+                regs[1..4].copy_from_slice(&[Self::features(), stat::COUNT, self.cpus().len() as u64]);
+                Ok(0)
+            }
+            HostCall::DestroyVm { v } => self.destroy_vm(v, outer),
+            HostCall::LogRead { position } => Ok(self.log_read(position, regs)),
+            HostCall::Stats { counter } => {
+                regs[1] = self.stat(counter, outer)?;
+                Ok(0)
+            }
         }
     }
 
-    fn features(&self) -> u64 {
-        if cfg!(feature = "semihosting") { features::TEST_IMAGE } else { 0 }
+    /// Writes the error of a refused call to x0, and says so.
+    fn refuse(&self, id: u32, why: Refused, regs: &mut Registers) {
+        self.count(stat::REFUSED_CALL);
+        self.machine().log_refusal(format_args!("host call {id:#x} refused: {why}"));
+        regs[0] = why.code() as u64;
     }
 
-    fn log_read(&self, position: u64, regs: &mut Registers) {
+    fn features() -> u64 {
+        let test_image = if cfg!(feature = "semihosting") { features::TEST_IMAGE } else { 0 };
+        test_image | if M::VMS { features::VMS } else { 0 }
+    }
+
+    /// Returns the number of bytes.
+    fn log_read(&self, position: u64, regs: &mut Registers) -> u64 {
         let mut bytes = [0; abi::LOG_READ_MAX];
         let (first, length) = self.machine().read(position, &mut bytes);
-        regs[0] = length as u64;
         regs[1] = first;
         let (words, _) = bytes.as_chunks::<8>();
         for (reg, word) in regs[2..].iter_mut().zip(words) {
             *reg = u64::from_le_bytes(*word);
         }
+        length as u64
     }
 
     /// The calls of [`abi::test_call`].
@@ -95,10 +134,10 @@ impl<M: Machine + LogSource> Corevisor<M> {
             }
             _ => Err(Refused::NotSupported),
         };
-        if done.is_ok() {
-            regs[0] = 0;
+        match done {
+            Ok(()) => regs[0] = 0,
+            Err(why) => self.refuse(id, why, regs),
         }
-        self.finish(id, done, regs);
     }
 
     /// [`abi::test_call::PRIMITIVE`].

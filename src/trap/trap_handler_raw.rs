@@ -41,12 +41,12 @@ impl Exit {
 
 impl<M: Machine + LogSource> Corevisor<M> {
     /// Spec: TR-1. The host's HVC or SMC with immediate `immediate` (TD-1, for calls to Corevisor).
-    pub(super) fn host_hvc_handler_raw<const OUTER: u8>(
+    pub(super) fn host_hvc_handler_raw(
         &self,
         conduit: Conduit,
         immediate: u16,
         regs: &mut Registers,
-        outer: &mut Held<'_, OUTER>,
+        outer: &mut Held<'_, { rank::NONE }>,
     ) -> HostAction {
         self.host_smccc(conduit, immediate, regs, outer)
     }

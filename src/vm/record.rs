@@ -5,6 +5,7 @@ use crate::addr::{Ipa, PAGE_SIZE, Pfn, Range, VCPU_PER_VM, VMID_COUNT, VcpuId, V
 use crate::corevisor::Corevisor;
 use crate::lock::{Guard, Held, rank};
 use crate::machine::Machine;
+use crate::refused::Refused;
 use arrayvec::ArrayVec;
 
 /// Images of a VM, at most.
@@ -58,6 +59,8 @@ pub struct Image {
     pub remap_addr: Ipa,
     /// Pages put into the window so far.
     pub mapped_pages: u64,
+    /// The first of them, as long as each follows the one before it in memory.
+    pub base: Option<Pfn>,
 }
 
 impl Image {
@@ -76,10 +79,16 @@ pub struct VmInfo {
     pub vcpus: [VcpuInfo; VCPU_PER_VM],
     /// Images; their number is the specification's `next_load_info`.
     pub images: ArrayVec<Image, MAX_LOAD_INFO_NUM>,
+    /// Blocks of images that are the VM's already, in the order of the images: VERIFY_VM_IMAGE does them by and by.
+    pub loaded_blocks: u64,
     /// Resumed from an encrypted image (AM-73, AM-74).
     pub inc_exe: bool,
-    /// While the VM is being destroyed: the ownership record from which on the search for its pages goes on.
-    pub destroying: Option<u64>,
+    /// Which saved state it is, if it was ever saved or is being loaded.
+    pub generation: Option<Generation>,
+    /// What of a saved VM must be here before it may run; from its first vCPU that is loaded.
+    pub resumed: Option<Resumed>,
+    /// While the VM is being destroyed.
+    pub destroying: Option<Teardown>,
 }
 
 impl VmInfo {
@@ -93,10 +102,70 @@ impl VmInfo {
         &mut self.vcpus[vcpu.index()]
     }
 
+    /// Asks that `v`, whose record this is, be in `state`. A VM that is being destroyed is in no state that a call asks for.
+    pub(super) fn require(&self, v: Vmid, state: VmState) -> Result<(), Refused> {
+        if self.state == state && self.destroying.is_none() { Ok(()) } else { Err(Refused::State(v)) }
+    }
+
+    /// Asks that `v` can be saved: it has run or could, and does not run now.
+    pub(super) fn require_at_rest(&self, v: Vmid) -> Result<(), Refused> {
+        self.require(v, VmState::Verified)?;
+        if self.is_active() { Err(Refused::State(v)) } else { Ok(()) }
+    }
+
+    /// The vCPUs that exist, by bit.
+    pub(super) fn registered(&self) -> u64 {
+        let bits = self.vcpus.iter().enumerate().filter(|(_, vcpu)| vcpu.state != VcpuState::Unused);
+        bits.map(|(i, _)| 1 << i).sum()
+    }
+
+    /// One of its vCPUs is about to run: what was saved of it is the past from now on.
+    pub fn note_run(&mut self) {
+        if let Some(generation) = &mut self.generation {
+            generation.epoch += 1;
+        }
+    }
+
     /// Whether a CPU runs one of its vCPUs.
     pub fn is_active(&self) -> bool {
         self.vcpus.iter().any(|vcpu| vcpu.state == VcpuState::Active)
     }
+}
+
+/// How far the destruction of a VM is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Teardown {
+    /// Whether the id is to be used again: the VM was registered.
+    pub recycle: bool,
+    /// The ownership record from which on the search for its pages goes on; `None` while a CPU takes the rest apart.
+    pub next: Option<u64>,
+}
+
+/// A state of a VM that can be saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Generation {
+    /// Which VM: the number that it got when it was first saved, and keeps when it is loaded.
+    pub lineage: u64,
+    /// Which of its states: goes up whenever it runs.
+    pub epoch: u64,
+}
+
+/// All that a saved VM consisted of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Manifest {
+    /// Its private pages.
+    pub pages: u64,
+    /// Its vCPUs, by bit.
+    pub vcpus: u64,
+}
+
+/// How much of a saved VM is loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resumed {
+    /// All of it.
+    pub manifest: Manifest,
+    /// vCPUs that are loaded, by bit.
+    pub vcpus: u64,
 }
 
 /// Core data.
@@ -108,7 +177,7 @@ pub struct CoreData {
     pub recycled: u16,
     /// All of the image window.
     pub window: Range,
-    /// The next address of the window that was never used (AM-53).
+    /// The address of the window from which on none is used (AM-53).
     pub next_remap_ptr: u64,
     /// Parts of the window below it that are free again, in order, no two adjacent.
     pub free_windows: ArrayVec<Range, { VMID_COUNT * MAX_LOAD_INFO_NUM }>,
@@ -118,6 +187,11 @@ impl CoreData {
     /// Nothing used yet.
     pub fn new(window: Range) -> Self {
         Self { next_vmid: 1, recycled: 0, window, next_remap_ptr: window.start, free_windows: ArrayVec::new() }
+    }
+
+    /// How many ids are in use.
+    pub fn vms(&self) -> u64 {
+        self.next_vmid - 1 - u64::from(self.recycled.count_ones())
     }
 }
 
@@ -138,4 +212,14 @@ impl<M: Machine> Corevisor<M> {
     ) -> (Guard<'s, CoreData>, Held<'s, { rank::CORE }>) {
         self.core_data().lock(outer)
     }
+}
+
+impl Guard<'_, VmInfo> {
+    /// Spec: LK-11. Passes the lock of the VM's record on.
+    pub fn release_lock_vm(self) {}
+}
+
+impl Guard<'_, CoreData> {
+    /// Spec: LK-10. Passes the lock of core data on.
+    pub fn release_lock_core(self) {}
 }

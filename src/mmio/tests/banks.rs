@@ -70,7 +70,8 @@ fn only_a_vm_that_is_being_built_gets_a_bank() {
         assert_refused(&core, Refused::State(v), |h| core.alloc_smmu(v, bank(0), k(0), h));
     }
     set_state(&core, v, VmState::Ready);
-    core.acquire_lock_vm(v, &mut Held::nothing()).0.destroying = Some(0);
+    core.acquire_lock_vm(v, &mut Held::nothing()).0.destroying =
+        Some(crate::vm::Teardown { recycle: true, next: Some(0) });
     assert_refused(&core, Refused::State(v), |h| core.el2_alloc_smmu_pgd(bank(0), v, k(0), h));
     assert_refused(&core, Refused::Bank, |h| core.el2_alloc_smmu_pgd(bank(0), COREVISOR, k(0), h)); // I8
 }

@@ -5,7 +5,7 @@ use super::{record, vcpu, vm};
 use crate::lock::Held;
 use crate::machine::sim;
 use crate::refused::Refused;
-use crate::vm::{VcpuState, VmState};
+use crate::vm::{Teardown, VcpuState, VmState};
 use crate::world::World;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -19,7 +19,7 @@ fn only_a_ready_vcpu_of_a_verified_vm_becomes_active() {
     let core = World::default().boot();
     let held = &mut Held::nothing();
     for (state, of_vcpu) in VM_STATES.iter().flat_map(|s| VCPU_STATES.map(|c| (*s, c))) {
-        for destroying in [None, Some(0)] {
+        for destroying in [None, Some(Teardown { recycle: true, next: Some(0) })] {
             record(&core, vm(3), |info| {
                 info.state = state;
                 info.destroying = destroying;

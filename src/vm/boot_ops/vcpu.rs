@@ -24,6 +24,7 @@ impl<M: Machine> Corevisor<M> {
             return Err(Refused::State(v));
         }
         vm.vcpu_mut(vcpu).state = VcpuState::Active;
+        vm.note_run();
         Ok(())
     }
 

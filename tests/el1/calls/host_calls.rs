@@ -25,7 +25,7 @@ const ACCEPTED: [(u32, &[u64], &[u64]); 19] = [
     (n::SMMU_CLEAR, &[0, 0, 0], &[PHYS - 1, 7, 1]),
     (n::PHYS_ADDR_IOREMAP, &[1, 0, 0, 0], &[15, ADDR - PAGE - 1, PHYS - PAGE - 1, PAGE]),
     (n::REGISTER_KVM, &[], &[u64::MAX, u64::MAX, u64::MAX]),
-    (n::REGISTER_VCPU, &[1, 0], &[15, 7]),
+    (n::REGISTER_VCPU, &[1, 0, 0], &[15, 7, PHYS - PAGE]),
     (n::ENCRYPT_BUF, &[1, 0, 0], &[15, PHYS - 1, PHYS - 1]),
     (n::DECRYPT_BUF, &[1, 0], &[15, PHYS - 1]),
     (n::SAVE_CRYPT_VCPU, &[1, 0], &[15, 7]),
@@ -46,7 +46,7 @@ const NO_PHYS: &[u64] = &[PHYS, PHYS + 1, 1 << 48, 1 << 52, 1 << 63, u64::MAX - 
 const NO_HALF: &[u64] = &[1 << 32, 1 << 63, u64::MAX];
 
 /// Every argument, from x1 on, with values that are out of range while the others are at the edge of theirs.
-const REFUSED: [(u32, usize, &[u64]); 45] = [
+const REFUSED: [(u32, usize, &[u64]); 47] = [
     (n::TIMER_SET_CNTVOFF, 1, NO_HALF),
     (n::TIMER_SET_CNTVOFF, 2, NO_HALF),
     (n::CLEAR_VM_S2_RANGE, 1, NO_VM),
@@ -86,6 +86,8 @@ const REFUSED: [(u32, usize, &[u64]); 45] = [
     (n::PHYS_ADDR_IOREMAP, 4, &[PAGE + 1, PHYS, 1 << 63, u64::MAX - PAGE + 1, u64::MAX]),
     (n::REGISTER_VCPU, 1, NO_VM),
     (n::REGISTER_VCPU, 2, NO_8),
+    (n::REGISTER_VCPU, 3, NO_PHYS),
+    (n::REGISTER_VCPU, 3, &[1, PAGE - 1, PAGE + 1]),
     (n::ENCRYPT_BUF, 2, NO_PHYS),
     (n::ENCRYPT_BUF, 3, NO_PHYS),
     (n::DECRYPT_BUF, 2, NO_PHYS),
