@@ -92,6 +92,7 @@ impl Guest {
                 load_size: IMAGE_SIZE,
                 remap_addr: Ipa::new(0x200_0000).unwrap(),
                 mapped_pages: 2,
+                base: None,
             });
         });
         let guest = Self { core, regs: core::array::from_fn(|i| 0x0057_0000 + i as u64) };
