@@ -26,6 +26,9 @@ pub mod platform;
 pub mod refused;
 pub mod spt;
 pub mod stats;
+#[cfg(feature = "loom")]
+pub mod sync;
+#[cfg(not(feature = "loom"))]
 mod sync;
 pub mod trap;
 pub mod vcpu;

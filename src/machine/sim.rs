@@ -51,13 +51,21 @@ const OUTPUT: u64 = ((1 << 48) - 1) & !(PAGE_SIZE - 1);
 /// What a leaf of level 1, 2, 3 maps.
 const LEAF_SIZES: [u64; 3] = [1 << 30, 1 << 21, PAGE_SIZE];
 
-std::thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(0) };
+// A model checker's threads share one of the system's.
+#[cfg(feature = "loom")]
+use loom::thread_local;
+#[cfg(all(feature = "shuttle", not(feature = "loom")))]
+use shuttle::thread_local;
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+use std::thread_local;
+
+thread_local! {
+    static CPU: Cell<usize> = Cell::new(0);
 }
 
 /// Makes the thread that calls this CPU `index`. Each thread starts as CPU 0.
 pub fn set_cpu(index: usize) {
-    CPU.set(index);
+    CPU.with(|cpu| cpu.set(index));
 }
 
 #[repr(align(65536))]
@@ -518,7 +526,7 @@ impl Machine for SimMachine {
     const VMS: bool = true;
 
     fn cpu(&self) -> usize {
-        CPU.get()
+        CPU.with(Cell::get)
     }
 
     fn pt_load(&self, at: Pa) -> u64 {
