@@ -12,6 +12,7 @@
 //! * what was broken is invalidated, and what was written is published, when the operation is over.
 
 mod cpu;
+mod principal;
 mod smmu;
 
 pub use cpu::{ACTLR_EL1, Cpu};

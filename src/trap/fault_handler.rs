@@ -13,11 +13,11 @@ use crate::refused::Refused;
 /// A stage-2 abort of the host, as the hardware reported it.
 #[derive(Clone, Copy, Debug)]
 pub struct HostAbort {
-    /// ESR_EL2.
+    /// ESR_EL2 (AM-137 `read_esr_el2`).
     pub syndrome: Syndrome,
     /// FAR_EL2: the virtual address.
     pub far: u64,
-    /// HPFAR_EL2.
+    /// HPFAR_EL2 (AM-136 `read_hpfar_el2`).
     pub hpfar: u64,
     /// ELR_EL2, for the log.
     pub pc: u64,

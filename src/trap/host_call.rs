@@ -52,7 +52,7 @@ pub enum HostCall {
     SaveCryptVcpu { v: Vmid, vcpu: VcpuId },
     /// [`number::LOAD_CRYPT_VCPU`].
     LoadCryptVcpu { v: Vmid, vcpu: VcpuId },
-    /// [`number::VCPU_RUN`].
+    /// [`number::VCPU_RUN`]; the vCPU is AM-98 `get_int_run_vcpuid`.
     VcpuRun { v: Vmid, vcpu: VcpuId },
     /// [`number::VERSION`].
     Version,

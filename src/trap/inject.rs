@@ -135,7 +135,7 @@ fn from_el0(from: &Interrupted) -> bool {
     Pstate::from_bits_retain(from.pstate).contains(Pstate::AARCH32) || from.pstate & 0b1100 == 0
 }
 
-/// AM-21 `exception_vector`: where a synchronous exception taken in `pstate` leads to.
+/// AM-21 `get_exception_vector`: where a synchronous exception taken in `pstate` leads to.
 pub fn exception_vector(vbar: u64, pstate: u64) -> u64 {
     let pstate = Pstate::from_bits_retain(pstate);
     let offset = if pstate.contains(Pstate::AARCH32) {

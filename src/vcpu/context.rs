@@ -142,7 +142,8 @@ pub struct ShadowContext {
     pub hcr_el2: u64,
     /// Index 44: what kind of exit the last one was ([`crate::abi::exit`]).
     pub ec: u64,
-    /// Index 45: what the host may change at the next entry (`spec/layers/10-abi-flows.md` §10.6). All ones: never run.
+    /// Index 45 (AM-85 `get_shadow_dirty_bit`, AM-86 `set_shadow_dirty_bit`): what the host may change at the next entry
+    /// (`spec/layers/10-abi-flows.md` §10.6). All ones: never run.
     pub dirty: u64,
     /// Index 46: [`ShadowContext::PENDING_FAULT`].
     pub flags: u64,

@@ -5,6 +5,7 @@ mod context;
 mod entry;
 mod exits;
 mod faults;
+mod isolation;
 mod pvops;
 mod states;
 mod switch;

@@ -59,7 +59,7 @@ impl<M: WorldSwitch> Corevisor<M> {
                 self.reset_gp_regs(v, page, context, outer)?;
                 self.reset_sys_regs(vcpu, context);
             }
-            context.dirty = 0; // AM-86 `set_shadow_dirty_bit`
+            context.dirty = 0;
             return Ok(());
         }
         if let Some(ipa) = self.offered(page, context)? {

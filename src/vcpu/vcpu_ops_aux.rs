@@ -74,7 +74,8 @@ fn sanitise(pstate: u64) -> u64 {
 
 impl<M: WorldSwitch> Corevisor<M> {
     /// Spec: VA-1. The general and FP registers as they are at a vCPU's first entry. The host chooses where it starts,
-    /// within the VM's images, and at which level (D-38). Lock VM(v).
+    /// within the VM's images, and at which level (D-38). The others become 0 (AM-83 `clear_shadow_gp_regs`, AM-84
+    /// `reset_fp_regs`). Lock VM(v).
     ///
     /// # Errors
     /// [`Refused::Entry`] if that is in none of the images.
@@ -89,18 +90,18 @@ impl<M: WorldSwitch> Corevisor<M> {
         if self.search_load_info(v, pc, outer).is_none() {
             return Err(Refused::Entry(pc));
         }
-        context.x = [0; 31]; // AM-83 `clear_shadow_gp_regs`
+        context.x = [0; 31];
         context.sp_el0 = 0;
         context.sp_el1 = 0;
         context.elr_el1 = 0;
         context.spsr_el1 = 0;
         context.pstate = sanitise(self.get_int_pstate(page));
         context.pc = pc;
-        context.fp = Fp::ZERO; // AM-84 `reset_fp_regs`
+        context.fp = Fp::ZERO;
         Ok(())
     }
 
-    /// Spec: VA-2. The system registers as they are at a vCPU's first entry (AM-20 `reg_desc`).
+    /// Spec: VA-2. The system registers as they are at a vCPU's first entry (AM-20 `get_sys_reg_desc_val`).
     pub(super) fn reset_sys_regs(&self, vcpu: VcpuId, context: &mut ShadowContext) {
         context.sys[Sys::MpidrEl1] = mpidr(vcpu);
         context.sys[Sys::ActlrEl1] = self.machine().read_actlr_el1();
@@ -152,7 +153,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     }
 
     /// Spec: VA-6. A stage-2 abort. An access to a device goes to the host, which sees what is stored, or may say what is
-    /// loaded (D-31); of which register, the trusted syndrome tells, or nobody (D-32). For memory the host may offer a
+    /// loaded (D-31); of which register, the trusted syndrome tells, or nobody (D-32: the host is not asked, as AM-78 `get_int_esr` does). For memory the host may offer a
     /// page (D-37).
     pub(super) fn prep_abort(&self, page: RunPage, context: &mut ShadowContext) {
         let syndrome = Syndrome(context.esr_el2);
