@@ -79,6 +79,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         self.set_vcpu_active(v, vcpu, outer)?;
         let prepared = self.table_of(v, outer).and_then(|root| {
             self.restore_shadow_kvm_regs(v, vcpu, context, outer)?;
+            self.acquire_lock_vm(v, outer).0.note_run();
             Ok(root)
         });
         let root = match prepared {

@@ -9,7 +9,7 @@ use crate::machine::sim::{self, ACTLR_EL1};
 use crate::refused::Refused;
 use crate::trap::Exit;
 use crate::vcpu::{Next, ShadowContext, Sys};
-use crate::vm::{VcpuState, VmState};
+use crate::vm::{Generation, VcpuState, VmState};
 use crate::world::{GIB, snapshot};
 use std::sync::Arc;
 use std::vec::Vec;
@@ -114,6 +114,8 @@ fn refused(guest: &mut Guest, code: i64) {
 #[test]
 fn a_refused_entry_changes_nothing() {
     let mut guest = Guest::new();
+    let saved = Some(Generation { lineage: 1, epoch: 5 });
+    record(&guest.core, vm(2), |info| info.generation = saved); // the latest until it runs
     for pc in [0, IMAGE - 1, IMAGE + IMAGE_SIZE, u64::MAX] {
         guest.put(0, PC, pc);
         refused(&mut guest, INVALID_PARAMETER);
@@ -136,6 +138,7 @@ fn a_refused_entry_changes_nothing() {
     refused(&mut guest, INVALID_PARAMETER);
     *guest.core.npt(vm(2)).lock(&mut Held::nothing()).0 = npt;
     assert_eq!(guest.run(), Next::Vm, "READY as it was");
+    assert_ne!(record(&guest.core, vm(2), |info| info.generation), saved);
 }
 
 // Tests: CS-4, VA-8, VO-2

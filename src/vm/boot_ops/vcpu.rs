@@ -24,7 +24,6 @@ impl<M: Machine> Corevisor<M> {
             return Err(Refused::State(v));
         }
         vm.vcpu_mut(vcpu).state = VcpuState::Active;
-        vm.note_run();
         Ok(())
     }
 
