@@ -6,6 +6,7 @@ use super::registers::{BANK_SHIFT, BANKS};
 use crate::addr::{PAGE_SIZE, Pa};
 use crate::npt::{Desc, DescBits};
 use crate::refused::Refused;
+use crate::spt::IOVA_BITS;
 use crate::trap::Registers;
 
 /// Spec: IR-1. The value of the host's register `rd`, as a store reads it: register 31 is zero.
@@ -18,17 +19,19 @@ pub(super) fn host_get_mmio_data(rd: usize, regs: &Registers) -> u64 {
 ///
 /// # Errors
 /// If `prot` has any other bit (the contiguous hint would let the IOTLB map what the table does not), or attributes that
-/// the architecture reserves; or if `addr` is not a page's.
+/// the architecture reserves; or if `addr` is no page's, or wider than the SMMU puts out.
 pub fn smmu_init_pte(prot: u64, addr: Pa) -> Result<Desc, Refused> {
-    const ARGUMENT: u8 = 3;
+    if !addr.is_aligned(PAGE_SIZE) || addr.as_u64() >> IOVA_BITS != 0 {
+        return Err(Refused::Argument(2));
+    }
     let ours = DescBits::VALID | DescBits::TABLE_OR_PAGE | DescBits::INNER_SHAREABLE | DescBits::AF;
     let hosts = DescBits::READ | DescBits::WRITE | DescBits::XN | DescBits::NORMAL_WB;
     let prot = DescBits::from_bits_retain(prot);
     // MemAttr (Arm ARM D8.6.3): outer in its upper half, 0 for device memory; inner in its lower, 0 only there.
     let mem_attr = (prot & DescBits::NORMAL_WB).bits() >> 2;
     let reserved = mem_attr >> 2 != 0 && mem_attr & 3 == 0;
-    if reserved || !(ours | hosts).contains(prot) || !addr.is_aligned(PAGE_SIZE) {
-        return Err(Refused::Argument(ARGUMENT));
+    if reserved || !(ours | hosts).contains(prot) {
+        return Err(Refused::Argument(3));
     }
     Ok(Desc::from_u64(addr.as_u64() | (prot | ours).bits()))
 }
