@@ -39,10 +39,10 @@ pub trait Machine {
     /// The CPU that runs this, below [`crate::MAX_CPUS`].
     fn cpu(&self) -> usize;
 
-    /// Reads one 8-byte aligned descriptor (AM-28 `pt_load`).
+    /// Reads one 8-byte aligned descriptor (AM-28 `pt_load`, AM-37 `smmu_pt_load`).
     fn pt_load(&self, at: Pa) -> u64;
 
-    /// Writes one 8-byte aligned descriptor with a single store (AM-29 `pt_store`; `spec/layers/12-wdrf.md` §12.4 d).
+    /// Writes one 8-byte aligned descriptor with a single store (AM-29 `pt_store`, AM-38 `smmu_pt_store`; `spec/layers/12-wdrf.md` §12.4 d).
     fn pt_store(&self, at: Pa, descriptor: u64);
 
     /// Zeroes `pages` table pages from `table` on, not yet reachable by a walker.

@@ -78,7 +78,9 @@ impl<M: Machine> Corevisor<M> {
 
 impl<M: Machine> SptSection<'_, M> {
     /// Spec: LK-8. Leaves the critical section, as the drop does.
-    pub fn release_lock_spt(self) {}
+    pub fn release_lock_spt(self) {
+        drop(self);
+    }
 
     /// AM-36 `get_smmu_cfg_hw_ttbr`: the root of bank `b` of SMMU `k`, while it has a table.
     pub fn get_smmu_cfg_hw_ttbr(&self, b: ContextBank, k: SmmuIndex) -> Option<Pa> {

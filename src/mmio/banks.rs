@@ -94,5 +94,7 @@ impl<M: Machine> Corevisor<M> {
     }
 
     /// Spec: LK-12. Gives the lock back, as the drop does.
-    pub fn release_lock_smmu(&self, _banks: Guard<'_, SmmuBanks>) {}
+    pub fn release_lock_smmu(&self, banks: Guard<'_, SmmuBanks>) {
+        drop(banks);
+    }
 }

@@ -31,8 +31,10 @@ impl<M: Machine> Corevisor<M> {
         SmmuIndex::new(k as u64)
     }
 
-    /// Spec: IA-2. Carries out the host's access to SMMU `k`, of the page `addr`. Lock SMMU is held, by `banks`. That the
-    /// instruction is skipped (AM-133) is for the caller of FH-1.
+    /// Spec: IA-2. Carries out the host's access to SMMU `k`, of the page `addr`: to which address (AM-134
+    /// `host_get_fault_ipa`), by which register (AM-122 `host_dabt_get_rd`), whether it is a write (AM-123
+    /// `host_dabt_is_write`) and how wide (AM-124 `host_dabt_get_as`), hardware says. Lock SMMU is held, by `banks`. That
+    /// the instruction is skipped is for the caller of FH-1.
     ///
     /// # Errors
     /// If hardware does not describe the access in full (a pair of registers, an instruction fetch, cache maintenance), or
@@ -47,10 +49,9 @@ impl<M: Machine> Corevisor<M> {
         held: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
         let window = self.smmu(k)?.config.window;
-        let at = addr.as_u64() | (abort.far & (PAGE_SIZE - 1)); // AM-134
+        let at = addr.as_u64() | (abort.far & (PAGE_SIZE - 1));
         let offset = at.wrapping_sub(window.start);
         let refused = Refused::Register(offset);
-        // AM-122 to AM-124
         let (width, size) = match abort.syndrome.access_mask() {
             WORD => (Width::Word, 4),
             u64::MAX => (Width::Double, 8),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: MmioPTAlloc (`spec/layers/04-spt.md` §4.1).
 //!
-//! The specification's bump pointers (AM-32 to AM-35) are the one allocator of table pages. What a mapping misses is
+//! Instead of the specification's bump pointers there is the one allocator of table pages. What a mapping misses is
 //! taken before the first store, so that a mapping that is refused has changed nothing.
 
 use super::{ROOT_PAGES, SptSection};
@@ -12,12 +12,14 @@ use crate::refused::Refused;
 const NO_TABLES: Refused = Refused::NoTables(COREVISOR);
 
 impl<M: Machine> SptSection<'_, M> {
-    /// Spec: SA-1. A zeroed page for a middle table, of those that [`Self::reserve`] took (D-65).
+    /// Spec: SA-1. A zeroed page for a middle table, of those that [`Self::reserve`] took (D-65): in the place of AM-32
+    /// `get_smmu_pgd_next` and AM-33 `set_smmu_pgd_next`.
     pub(super) fn alloc_smmu_pgd_page(&mut self) -> Result<Pa, Refused> {
         self.spare.pop().ok_or(NO_TABLES)
     }
 
-    /// Spec: SA-2. A zeroed page for a leaf table, likewise.
+    /// Spec: SA-2. A zeroed page for a leaf table, likewise: in the place of AM-34 `get_smmu_pmd_next` and AM-35
+    /// `set_smmu_pmd_next`.
     pub(super) fn alloc_smmu_pmd_page(&mut self) -> Result<Pa, Refused> {
         self.spare.pop().ok_or(NO_TABLES)
     }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Layer: MmioPTWalk (`spec/layers/04-spt.md` §4.2). AM-37 `smmu_pt_load` and AM-38 `smmu_pt_store` are those of the CPUs'
-//! tables.
+//! Layer: MmioPTWalk (`spec/layers/04-spt.md` §4.2).
 
 use super::{IOVA_BITS, SptSection};
 use crate::addr::{Ipa, Pa};

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Layer: MmioSPTWalk (`spec/layers/04-spt.md` §4.3). SS-4 `dev_load_ref` and SS-5 `dev_store_ref` are what devices do, not
-//! Corevisor: the simulated machine has them.
+//! Layer: MmioSPTWalk (`spec/layers/04-spt.md` §4.3). SS-4 and SS-5 are what devices do: the simulated machine has them.
 
 use super::{IOVA_BITS, ROOT_PAGES, Spt, SptSection};
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
@@ -52,7 +51,7 @@ impl<M: Machine> SptSection<'_, M> {
         Ok(self.walk_smmu_pte(pmd, iova))
     }
 
-    /// Spec: SS-3, `local_spt_map`. Writes the leaf for `iova`, with the tables that it misses. On error nothing has
+    /// Spec: SS-3. This is `local_spt_map`: writes the leaf for `iova`, with the tables that it misses. On error nothing has
     /// changed.
     pub(super) fn set_smmu_pt(&mut self, b: ContextBank, k: SmmuIndex, iova: Ipa, pte: Desc) -> Result<(), Refused> {
         let pmd = self.make_tables(b, k, iova)?;

@@ -69,6 +69,19 @@ fn each_page_has_an_entry_of_its_own() {
     }
 }
 
+// Tests: SS-4, SS-5
+#[test]
+fn a_device_writes_and_reads_what_its_table_maps() {
+    let core = booted();
+    let machine = core.machine();
+    machine.dev_store_ref(k(), b(), ipa(IOVA + 8), 0x1234).unwrap();
+    assert_eq!(machine.shared_load(ipa(PAGE + 8).host_pa()), 0x1234);
+    assert_eq!(machine.dev_load_ref(k(), b(), ipa(IOVA + 8)), Ok(0x1234));
+    let beside = ipa(IOVA + 4096);
+    assert_eq!(machine.dev_load_ref(k(), b(), beside), Err(Fault::Translation(3)));
+    assert_eq!(machine.dev_store_ref(k(), b(), beside, 0), Err(Fault::Translation(3)));
+}
+
 // Tests: SO-1, SS-1
 #[test]
 fn a_table_is_emptied_by_nobody_while_it_maps_pages() {

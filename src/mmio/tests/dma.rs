@@ -183,7 +183,8 @@ fn what_a_verified_vms_devices_reach_stays_as_it_is() {
         all_refused();
     }
     set_state(&core, v, VmState::Poweroff);
-    core.acquire_lock_vm(v, &mut Held::nothing()).0.destroying = Some(7);
+    core.acquire_lock_vm(v, &mut Held::nothing()).0.destroying =
+        Some(crate::vm::Teardown { recycle: true, next: Some(7) });
     all_refused();
     core.acquire_lock_vm(v, &mut Held::nothing()).0.destroying = None;
     assert_eq!(reached(&core, k, b, PAGE), Some(PAGE));
