@@ -3,8 +3,7 @@
 //! alone, and forgets them when an invalidation is waited for.
 
 use super::{Fault, LEAF_SIZES, Leaf, SimMachine, State, Table, page};
-use crate::addr::{Ipa, PAGE_SIZE, Pa};
-use crate::machine::Machine;
+use crate::addr::{Ipa, PAGE_SIZE};
 use crate::mmio::registers::{
     BANK_SHIFT, BANKS, CBA2R_VA64, CBAR_TYPE_SHIFT, IDR0_NUMSIDB_SHIFT, IDR0_SMS, S2CR_CBNDX, S2CR_FAULT,
     S2CR_TRANSLATE, S2CR_TYPE_SHIFT, SMR_MASK_SHIFT, SMR_VALID, STREAM_ID, Scr0, Sctlr, TCR_STAGE_2, VMID, cb, gr0,
@@ -91,17 +90,6 @@ impl SimMachine {
     /// of the bank points to, which it will then know.
     pub fn dma_access(&self, k: SmmuIndex, b: ContextBank, iova: Ipa) -> Result<Leaf, Fault> {
         self.look_up_dma(&mut self.state(), k.index(), b.index(), iova)
-    }
-
-    /// Spec: SS-4. A device reads 8 bytes of RAM at `iova` through bank `b` (AM-127 `dev_load_raw`).
-    pub fn dev_load_ref(&self, k: SmmuIndex, b: ContextBank, iova: Ipa) -> Result<u64, Fault> {
-        Ok(self.shared_load(Pa::low_48(self.dma_access(k, b, iova)?.pa(iova))))
-    }
-
-    /// Spec: SS-5. A device writes 8 bytes of RAM at `iova` through bank `b` (AM-128 `dev_store_raw`).
-    pub fn dev_store_ref(&self, k: SmmuIndex, b: ContextBank, iova: Ipa, value: u64) -> Result<(), Fault> {
-        self.shared_store(Pa::low_48(self.dma_access(k, b, iova)?.pa(iova)), value);
-        Ok(())
     }
 
     /// The physical address that a device with stream id `stream` reaches at `iova`; `None`: the access faults.
