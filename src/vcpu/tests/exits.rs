@@ -99,7 +99,8 @@ fn a_call_shows_the_arguments_that_psci_gives_it() {
 #[test]
 fn the_host_says_what_a_load_from_a_device_gives() {
     for register in [0, 7, 30, 31] {
-        let mut guest = left(Exit::Trap, [access(register, 2, false), hpfar(DEVICE), 0xFFFF_0000_0000_0ABC]);
+        let iss2 = 0x1F << 32;
+        let mut guest = left(Exit::Trap, [access(register, 2, false) | iss2, hpfar(DEVICE), 0xFFFF_0000_0000_0ABC]);
         assert_eq!(guest.regs[0], exit::TRAP);
         assert_eq!((guest.shown(), guest.told()), (NONE, [access(register, 2, false), hpfar(DEVICE), 0xABC]));
         assert_eq!(guest.context().dirty, PC_FLAG | 1 << register);
