@@ -3,13 +3,14 @@
 
 mod handler;
 mod ops;
+mod random;
 mod vm;
 
 use super::{Count, HOST_GFN_OFFSET, S2Page};
 use crate::abi::stat;
 use crate::addr::{COREVISOR, HOSTVISOR, PAGE_SIZE, Vmid};
 use crate::lock::Held;
-use crate::npt::{PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
+use crate::npt::{Desc, Level, PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
 use crate::refused::Refused;
 use crate::world::{Core, GIB, MIB, World, give, ipa, pfn, range, snapshot, stat, take};
 use std::vec;
@@ -83,6 +84,18 @@ fn a_touch_of_what_is_no_ram_maps_it_as_a_device() {
         assert_eq!((leaf.size, leaf.descriptor), (size, start | (PAGE_S2_DEVICE | S2_RDWR) & !block_bit));
     }
     assert_eq!((stat(&core, stat::HOST_FAULT_DEVICE), stat(&core, stat::HOST_FAULT_RAM)), (3, 0));
+}
+
+// Tests: MM-1
+#[test]
+fn a_device_beside_one_that_is_mapped_by_a_page_gets_a_page() {
+    let core = World::default().boot();
+    let (page, beside) = (0x0900_0000, 0x0900_1000);
+    let leaf = Desc::leaf(pfn(page).base(), Level::L3, PAGE_S2_DEVICE | S2_RDWR);
+    core.map_s2pt(HOSTVISOR, ipa(page), Level::L3, leaf, &mut Held::nothing()).unwrap();
+    touch(&core, beside).unwrap();
+    assert_eq!(core.machine().access(HOSTVISOR, ipa(beside)).unwrap().size, PAGE_SIZE);
+    assert!(core.machine().access(HOSTVISOR, ipa(page + 0x2000)).is_err());
 }
 
 // Tests: MM-1

@@ -6,7 +6,7 @@ use crate::abi::stat;
 use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, PUD_SIZE, Vmid};
 use crate::lock::Held;
 use crate::machine::sim::Fault;
-use crate::npt::{Desc, Level, PAGE_GUEST, PAGE_S2_KERNEL};
+use crate::npt::{Alloc, Desc, Level, PAGE_GUEST, PAGE_S2_KERNEL};
 use crate::refused::Refused;
 use crate::vm::VmState;
 use crate::world::{Core, GIB, MIB, World, give, host_view, ipa, pa, pfn, range, snapshot, stat, take, vm};
@@ -294,4 +294,20 @@ fn pages_of_a_block_given_away_come_back_one_by_one() {
     touch(&core, page).unwrap();
     let mapped = host_view(&core).into_iter().find(|&(start, ..)| start == page);
     assert_eq!(mapped, Some((page, page + PAGE_SIZE, RAM)));
+}
+
+// Tests: PW-2, PW-3, PW-4
+#[test]
+fn under_no_table_there_is_no_entry() {
+    let core = World::default().boot();
+    let mut nothing = Held::nothing();
+    let mut pt = core.acquire_lock_pt(HOSTVISOR, &mut nothing).unwrap();
+    let block = Desc::leaf(pa(GIB), Level::L2, PAGE_S2_KERNEL);
+    for above in [Desc::NONE, Desc::from_u64(PAGE_GUEST), block] {
+        for alloc in [Alloc::No, Alloc::Yes] {
+            assert_eq!(pt.walk_pud(above, ipa(GIB), alloc), Ok(Desc::NONE));
+            assert_eq!(pt.walk_pmd(above, ipa(GIB), alloc), Ok(Desc::NONE));
+        }
+        assert_eq!(pt.walk_pte(above, ipa(GIB)), Desc::NONE);
+    }
 }
