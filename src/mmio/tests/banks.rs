@@ -61,10 +61,10 @@ fn banks_that_do_not_exist_are_refused() {
 
 // Tests: IO-3, BO-9
 #[test]
-fn only_a_vm_that_is_being_built_gets_a_bank() {
+fn no_bank_for_a_vm_that_is_verified_or_dead() {
     let core = world().boot();
     let v = vm(3);
-    for state in [VmState::Unused, VmState::Verified, VmState::Poweroff] {
+    for state in [VmState::Verified, VmState::Poweroff] {
         set_state(&core, v, state);
         assert_refused(&core, Refused::State(v), |h| core.el2_alloc_smmu_pgd(bank(0), v, k(0), h)); // D-13
         assert_refused(&core, Refused::State(v), |h| core.alloc_smmu(v, bank(0), k(0), h));

@@ -14,8 +14,9 @@ impl<M: Machine> Corevisor<M> {
     /// Spec: BO-9. Bank `b` of SMMU `k` gets an empty table, for `v`. Locks VM(v) → SPT.
     ///
     /// # Errors
-    /// As for all four: if `v` is a VM that is verified, does not exist, or is being destroyed. Besides, if it is powered
-    /// off: its pages may be leaving it, and no device may reach them.
+    /// As for all four: if `v` is a VM that is verified, or is being destroyed. Besides, if it is powered off: its pages
+    /// may be leaving it, and no device may reach them. A VM that is not there yet may have a bank already, as the
+    /// specification allows.
     pub fn alloc_smmu<const OUTER: u8>(
         &self,
         v: Vmid,
@@ -96,7 +97,7 @@ impl<M: Machine> Corevisor<M> {
         outer: &'s mut Held<'_, OUTER>,
     ) -> Result<(Guard<'s, VmInfo>, Held<'s, { rank::VM }>), Refused> {
         let (vm, held) = self.acquire_lock_vm(v, outer);
-        let settled = matches!(vm.state, VmState::Unused | VmState::Verified) || vm.destroying.is_some();
+        let settled = vm.state == VmState::Verified || vm.destroying.is_some();
         if v.is_vm() && settled { Err(Refused::State(v)) } else { Ok((vm, held)) }
     }
 }
