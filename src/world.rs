@@ -156,11 +156,23 @@ pub struct Snapshot {
     tables: u64,
     /// Tables of the others: their leaves and pages.
     others: Vec<(Vmid, Vec<Leaf>, u64)>,
-    vms: Vec<VmInfo>,
+    vms: Vms,
+    /// Ids and image windows.
+    core_data: std::string::String,
     /// Table pages that are left for the others.
     vm_pages: u64,
     /// Pages with something in them, and a sum of that.
     memory: Vec<(Pfn, u64)>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Vms(Vec<VmInfo>);
+
+impl fmt::Debug for Vms {
+    /// Those that exist, by id.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().enumerate().filter(|(_, vm)| **vm != VmInfo::default())).finish()
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -186,14 +198,16 @@ pub fn snapshot(core: &Core) -> Snapshot {
     let sum = |pfn| {
         let mut bytes = [0; PAGE_SIZE as usize];
         core.machine().read_page(pfn, &mut bytes);
-        bytes.iter().fold(0u64, |sum, &byte| sum.wrapping_mul(257).wrapping_add(byte.into()))
+        let words = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
+        words.fold(0u64, |sum, word| sum.wrapping_mul(257).wrapping_add(word))
     };
     Snapshot {
         records: Records(records),
         view: host_view(core),
         tables: stat(core, stat::HOST_TABLE_PAGES),
         others: others.collect(),
-        vms: principals().map(|v| core.vm(v).lock(&mut Held::nothing()).0.clone()).collect(),
+        vms: Vms(principals().map(|v| core.vm(v).lock(&mut Held::nothing()).0.clone()).collect()),
+        core_data: std::format!("{:?}", *core.core_data().lock(&mut nothing).0),
         vm_pages: core.frames().lock(&mut nothing).0.vm_pages(),
         memory: core.machine().written_pages().into_iter().map(|pfn| (pfn, sum(pfn))).collect(),
     }

@@ -159,6 +159,12 @@ impl Sealer {
         Ok(Sealing { cipher: ChaCha20Poly1305::new(&key), nonces: first..self.next_nonce })
     }
 
+    /// Leaves no nonce.
+    #[cfg(test)]
+    pub fn exhaust_nonces(&mut self) {
+        self.next_nonce = u64::MAX;
+    }
+
     /// The cipher.
     ///
     /// # Errors
