@@ -6,7 +6,7 @@ use super::{
     vcpu, verified, verify, vm,
 };
 use crate::abi::stat;
-use crate::addr::{COREVISOR, HOSTVISOR, PAGE_SIZE, PMD_SIZE, Pa};
+use crate::addr::{COREVISOR, HOSTVISOR, PAGE_SIZE, PMD_SIZE, Pa, Vmid};
 use crate::lock::Held;
 use crate::memory::Count;
 use crate::mmio::{ContextBank, SmmuIndex};
@@ -34,7 +34,7 @@ fn all_that_a_vm_has_comes_back_scrubbed() {
     core.map_page_host(ipa(BLOCK), &mut Held::nothing()).unwrap();
     core.machine().access(HOSTVISOR, ipa(BLOCK)).unwrap();
     core.machine().access(v, ipa(GUEST)).unwrap();
-    context(&core, v, vcpu(0), |context| context.x[3] = 0x5EC2E7);
+    context(&core, v, vcpu(0), |context| context.x[3] = 0x005E_C2E7);
     let left = destroy(&core, v);
     // The window, 512 pages a call, then the VM's pages.
     assert_eq!(left, [1024 + 512, 1024, 512, 0]);
@@ -123,15 +123,16 @@ fn while_a_vm_is_being_destroyed_everything_else_is_refused() {
     let held = &mut Held::nothing();
     assert!(core.destroy_vm(v, held).unwrap() > 0);
     let (bank, smmu) = (ContextBank::new(3).unwrap(), SmmuIndex::new(0).unwrap());
-    let calls: [(&str, fn(&Core, crate::addr::Vmid) -> Result<(), Refused>); 6] = [
-        ("register_vcpu", |core, v| core.register_vcpu(v, vcpu(5), pfn(RUN_PAGE), &mut Held::nothing())),
-        ("set_boot_info", |core, v| core.set_boot_info(v, ipa(GUEST), 1, &mut Held::nothing()).map(|_| ())),
-        ("remap", |core, v| core.remap_vm_image(v, pfn(BLOCK), 0, &mut Held::nothing())),
-        ("verify", |core, v| core.verify_and_load_images(v, &mut Held::nothing()).map(|_| ())),
-        ("run", |core, v| core.set_vcpu_active(v, vcpu(0), &mut Held::nothing())),
-        ("map_io", |core, v| core.map_io(v, ipa(GUEST), Pa::new(0x0900_0000).unwrap(), &mut Held::nothing())),
+    type Call = fn(&Core, Vmid) -> Result<(), Refused>;
+    let calls: [Call; 6] = [
+        |core, v| core.register_vcpu(v, vcpu(5), pfn(RUN_PAGE), &mut Held::nothing()),
+        |core, v| core.set_boot_info(v, ipa(GUEST), 1, &mut Held::nothing()).map(|_| ()),
+        |core, v| core.remap_vm_image(v, pfn(BLOCK), 0, &mut Held::nothing()),
+        |core, v| core.verify_and_load_images(v, &mut Held::nothing()).map(|_| ()),
+        |core, v| core.set_vcpu_active(v, vcpu(0), &mut Held::nothing()),
+        |core, v| core.map_io(v, ipa(GUEST), Pa::new(0x0900_0000).unwrap(), &mut Held::nothing()),
     ];
-    for (_name, call) in calls {
+    for call in calls {
         assert_refused(&core, Refused::State(v), |core| call(core, v));
     }
     assert!(core.el2_alloc_smmu_pgd(bank, v, smmu, held).is_err());

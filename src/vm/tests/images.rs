@@ -92,7 +92,7 @@ fn pages_go_to_the_window_in_order_until_the_image_is_complete() {
     }
     let leaves = core.machine().leaves(COREVISOR);
     let found: vec::Vec<_> = leaves.iter().map(|leaf| (leaf.ipa - REMAP_WINDOW.start, leaf.descriptor)).collect();
-    assert_eq!(found, [(0, BLOCK + 0x5000 | PAGE_HYP), (PAGE_SIZE, BLOCK | PAGE_HYP)]);
+    assert_eq!(found, [(0, (BLOCK + 0x5000) | PAGE_HYP), (PAGE_SIZE, BLOCK | PAGE_HYP)]);
     let before = crate::world::snapshot(&core);
     core.remap_vm_image(v, pfn(BLOCK + 0x7000), 0, held).unwrap();
     assert_eq!(crate::world::snapshot(&core), before, "the image is complete");
