@@ -61,6 +61,7 @@ use shuttle::thread_local;
 use std::thread_local;
 
 thread_local! {
+    #[allow(clippy::missing_const_for_thread_local, reason = "loom's macro knows no other form")]
     static CPU: Cell<usize> = Cell::new(0);
 }
 

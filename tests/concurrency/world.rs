@@ -5,7 +5,8 @@ use corevisor::addr::{PAGE_SIZE, PMD_SIZE, Pfn, Range, VcpuId, Vmid};
 use corevisor::corevisor::{Config, Corevisor, FIXED_TABLE_PAGES, REMAP_WINDOW, host_table_pages};
 use corevisor::lock::Held;
 use corevisor::machine::sim::{self, SimMachine};
-use corevisor::memory::MemRegions;
+use corevisor::memory::{Count, MemRegions};
+use corevisor::mmio::SmmuConfig;
 use corevisor::trap::{Firmware, HostCpus};
 use corevisor::vm::{VcpuState, VmState};
 
@@ -14,6 +15,8 @@ pub type Core = Corevisor<SimMachine>;
 
 /// RAM.
 pub const RAM: Range = Range { start: 1 << 30, end: (1 << 30) + (16 << 20) };
+/// An SMMU, whose registers Corevisor emulates.
+const SMMU: SmmuConfig = SmmuConfig { window: Range { start: 0x0905_0000, end: 0x0906_0000 }, context_banks: 8 };
 /// Table pages for VMs and SMMUs together: few, so that some runs come to their end.
 const VM_TABLE_PAGES: u64 = 96;
 
@@ -28,7 +31,7 @@ pub fn boot() -> Core {
     let config = Config {
         regions,
         owned: [carve_out].into_iter().collect(),
-        smmus: [].into_iter().collect(),
+        smmus: [SMMU].into_iter().collect(),
         remap_window: REMAP_WINDOW,
         vm_table_pages: VM_TABLE_PAGES,
         withheld: [].into_iter().collect(),
@@ -38,15 +41,22 @@ pub fn boot() -> Core {
     sim::boot(config, carve_out).unwrap()
 }
 
-/// A VM with one vCPU, as if its images had been verified.
-pub fn verified_vm(core: &Core) -> (Vmid, VcpuId) {
-    let (v, vcpu) = (Vmid::new_vm(1).unwrap(), VcpuId::new(0).unwrap());
+/// A VM with its first `vcpus` vCPUs, as if its images had been verified.
+pub fn verified_vm(core: &Core, v: Vmid, vcpus: u64) {
     core.new_npt(v, &mut Held::nothing()).unwrap();
     let mut nothing = Held::nothing();
-    let (mut vm, _) = core.acquire_lock_vm(v, &mut nothing);
+    let (mut vm, mut held) = core.acquire_lock_vm(v, &mut nothing);
+    let (mut s2page, _) = core.acquire_lock_s2page(&mut held);
     vm.state = VmState::Verified;
-    vm.vcpu_mut(vcpu).state = VcpuState::Ready;
-    vm.vcpu_mut(vcpu).run_page = Pfn::new(RAM.start / PAGE_SIZE);
-    drop(vm);
-    (v, vcpu)
+    for vcpu in 0..vcpus {
+        let shared = run_page(v, vcpu);
+        s2page.set_pfn_count(shared, Count::Shares(1));
+        let vcpu = vm.vcpu_mut(VcpuId::new(vcpu).unwrap());
+        (vcpu.state, vcpu.run_page) = (VcpuState::Ready, Some(shared));
+    }
+}
+
+/// The page that the host shares with a vCPU.
+pub fn run_page(v: Vmid, vcpu: u64) -> Pfn {
+    Pfn::new(RAM.start / PAGE_SIZE + v.index() as u64 * 8 + vcpu).unwrap()
 }

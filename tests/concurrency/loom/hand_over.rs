@@ -43,7 +43,8 @@ struct Shared {
 impl Shared {
     fn new() -> Self {
         let core = world::boot();
-        let (v, vcpu) = world::verified_vm(&core);
+        let (v, vcpu) = (Vmid::new_vm(1).unwrap(), VcpuId::new(0).unwrap());
+        world::verified_vm(&core, v, 1);
         Self { core, v, vcpu, hardware: Hardware(UnsafeCell::new(0)) }
     }
 
