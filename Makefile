@@ -77,7 +77,9 @@ bench: setup-run image target/initramfs.img
 	@tools/bench
 
 clippy: setup-lint
-	$(CARGO_HOST) clippy --features sim --lib --test library -- -D warnings
+	$(CARGO_HOST) clippy --features sim --lib --test library --test lock_order -- -D warnings
+	$(CARGO_HOST) clippy --features loom --test loom -- -D warnings
+	$(CARGO_HOST) clippy --features shuttle --test shuttle -- -D warnings
 	$(CARGO_HOST) clippy -p model --all-targets -- -D warnings
 	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) -- -D warnings
 	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) --bins --tests --features semihosting -- -D warnings
