@@ -40,9 +40,9 @@ pub enum VcpuState {
 /// A vCPU in the record of its VM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct VcpuInfo {
-    /// State.
+    /// State (AM-57 `get_vcpu_state`, AM-58 `set_vcpu_state`).
     pub state: VcpuState,
-    /// The page shared with the host (AM-18, the specification's handle `shared_vcpu`): its layout is
+    /// The page shared with the host (AM-18 `get_shared_vcpu`, AM-61 `get_vm_vcpu`, AM-62 `set_vm_vcpu`): its layout is
     /// [`crate::abi::run_page`]. The host owns it; its count is one higher for as long as the vCPU exists, so that it
     /// can't be given to a VM.
     pub run_page: Option<Pfn>,
@@ -51,13 +51,14 @@ pub struct VcpuInfo {
 /// One image of a VM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Image {
-    /// Where it goes in the VM.
+    /// Where it goes in the VM (AM-65 `get_vm_load_addr`, AM-66 `set_vm_load_addr`).
     pub load_addr: Ipa,
-    /// Bytes.
+    /// Bytes (AM-67 `get_vm_load_size`, AM-68 `set_vm_load_size`).
     pub load_size: u64,
-    /// First address of its part of the image window: the addresses that the table of [`crate::addr::COREVISOR`] maps.
+    /// First address of its part of the image window (AM-69 `get_vm_remap_addr`, AM-70 `set_vm_remap_addr`): the addresses
+    /// that the table of [`crate::addr::COREVISOR`] maps.
     pub remap_addr: Ipa,
-    /// Pages put into the window so far.
+    /// Pages put into the window so far (AM-71 `get_vm_mapped_pages`, AM-72 `set_vm_mapped_pages`).
     pub mapped_pages: u64,
     /// The first of them, as long as each follows the one before it in memory.
     pub base: Option<Pfn>,
@@ -70,14 +71,15 @@ impl Image {
     }
 }
 
-/// The record of one VM. The specification's `kvm` handle is not kept: nothing reads it.
+/// The record of one VM. The specification's `kvm` handle (AM-17 `get_shared_kvm`, AM-59 `get_vm_kvm`, AM-60 `set_vm_kvm`) is
+/// not kept: nothing reads it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct VmInfo {
-    /// State.
+    /// State (AM-55 `get_vm_state`, AM-56 `set_vm_state`).
     pub state: VmState,
     /// vCPUs.
     pub vcpus: [VcpuInfo; VCPU_PER_VM],
-    /// Images; their number is the specification's `next_load_info`.
+    /// Images; their number is AM-63 `get_vm_next_load_idx`, AM-64 `set_vm_next_load_idx`.
     pub images: ArrayVec<Image, MAX_LOAD_INFO_NUM>,
     /// Blocks of images that are the VM's already, in the order of the images: VERIFY_VM_IMAGE does them by and by.
     pub loaded_blocks: u64,
@@ -216,10 +218,14 @@ impl<M: Machine> Corevisor<M> {
 
 impl Guard<'_, VmInfo> {
     /// Spec: LK-11. Passes the lock of the VM's record on.
-    pub fn release_lock_vm(self) {}
+    pub fn release_lock_vm(self) {
+        drop(self);
+    }
 }
 
 impl Guard<'_, CoreData> {
     /// Spec: LK-10. Passes the lock of core data on.
-    pub fn release_lock_core(self) {}
+    pub fn release_lock_core(self) {
+        drop(self);
+    }
 }

@@ -6,6 +6,7 @@ mod crypt;
 mod destroy;
 mod dispatch;
 mod images;
+mod power;
 mod windows;
 
 use super::{VmInfo, VmState};

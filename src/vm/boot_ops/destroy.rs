@@ -22,10 +22,16 @@ impl<M: Machine> Corevisor<M> {
     ///
     /// # Errors
     /// [`Refused::State`] if a vCPU runs, or another CPU is just now beginning the same; [`Refused::NoTable`] if there is
-    /// no such VM, nor a page or a context bank of it.
+    /// no such VM, nor a page or a context bank of it. If an SMMU does not do what it is told, the VM is powered off, and the
+    /// host can try again.
     pub fn destroy_vm(&self, v: Vmid, outer: &mut Held<'_, { rank::NONE }>) -> Result<u64, Refused> {
-        if self.begin_destruction(v, outer)? {
-            self.take_apart(v, outer)?;
+        if self.begin_destruction(v, outer)?
+            && let Err(why) = self.take_apart(v, outer)
+        {
+            let (mut vm, _) = self.acquire_lock_vm(v, outer);
+            let registered = vm.destroying.take().is_some_and(|teardown| teardown.recycle);
+            vm.state = if registered { VmState::Poweroff } else { VmState::Unused };
+            return Err(why);
         }
         let (mut vm, mut held) = self.acquire_lock_vm(v, outer);
         let Some(Teardown { recycle, next: Some(next) }) = vm.destroying else {

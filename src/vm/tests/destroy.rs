@@ -180,3 +180,21 @@ fn two_vms_do_not_mind_that_a_third_is_destroyed() {
     let v = register(&core);
     assert_eq!(core.set_boot_info(v, ipa(GUEST), PAGE_SIZE, &mut Held::nothing()), Ok(0));
 }
+
+#[test]
+fn an_smmu_that_does_not_answer_holds_up_the_destruction_and_no_more() {
+    let core = boot();
+    let held = &mut Held::nothing();
+    let (bank, smmu) = (ContextBank::new(3).unwrap(), SmmuIndex::new(0).unwrap());
+    let v = register(&core);
+    for (v, state) in [(v, VmState::Poweroff), (vm(7), VmState::Unused)] {
+        core.el2_alloc_smmu_pgd(bank, v, smmu, held).unwrap();
+        core.machine().stick_smmu(smmu, true);
+        assert!(core.destroy_vm(v, held).is_err());
+        assert_eq!(info(&core, v, |info| (info.state, info.destroying)), (state, None));
+        assert!(core.acquire_lock_smmu(held).0.has(v));
+        core.machine().stick_smmu(smmu, false);
+        assert_eq!(destroy(&core, v), [0]);
+    }
+    assert_eq!(core.acquire_lock_core(held).0.recycled, 1 << v.index());
+}
