@@ -59,7 +59,7 @@ pub struct Npt {
 }
 
 impl Npt {
-    /// The table that the hardware starts at, for VTTBR_EL2.BADDR.
+    /// The table that the hardware starts at, for VTTBR_EL2.BADDR (AM-30 `get_pt_vttbr`).
     pub fn hw_root(&self) -> Pa {
         self.hw_root
     }

@@ -10,13 +10,14 @@ pub const MAX_REGIONS: usize = 32;
 /// One range of memory that the device tree names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemRegion {
-    /// Where it lies; whole pages.
+    /// Where it lies; whole pages (AM-41 `get_mem_region_base`, AM-42 `get_mem_region_size`).
     pub range: Range,
-    /// Number of its first record in the ownership table; `None` for memory that is not tracked (`no-map`).
+    /// Number of its first record in the ownership table (AM-43 `get_mem_region_index`); `None` for memory that is not
+    /// tracked (`no-map`), which is all that AM-44 `get_mem_region_flag` tells.
     pub index: Option<u64>,
 }
 
-/// All regions; constant after boot.
+/// All regions (AM-40 `get_mem_region_cnt` of them); constant after boot.
 #[derive(Clone, Debug, Default)]
 pub struct MemRegions(ArrayVec<MemRegion, MAX_REGIONS>);
 

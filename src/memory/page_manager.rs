@@ -60,12 +60,12 @@ impl S2Page {
         }
     }
 
-    /// Who owns the page.
+    /// Who owns the page (AM-45 `get_s2_page_vmid`).
     pub const fn owner(self) -> Owner {
         Vmid::new(self.0 >> 56)
     }
 
-    /// How often it is shared.
+    /// How often it is shared (AM-47 `get_s2_page_count`).
     pub const fn count(self) -> Count {
         match (self.0 >> 48) & 0xFF {
             DMA_PENDING => Count::DmaPending,
@@ -73,7 +73,7 @@ impl S2Page {
         }
     }
 
-    /// The owner's page number for it.
+    /// The owner's page number for it (AM-49 `get_s2_page_gfn`).
     pub const fn gfn(self) -> Option<u64> {
         match self.0 & NO_GFN {
             NO_GFN => None,
@@ -85,14 +85,17 @@ impl S2Page {
         self.count() == Count::Shares(0)
     }
 
+    /// The same with another owner (AM-46 `set_s2_page_vmid`).
     fn with_owner(self, owner: Vmid) -> Self {
         Self(self.0 & !(NOBODY << 56) | (owner.index() as u64) << 56)
     }
 
+    /// The same with another page number (AM-50 `set_s2_page_gfn`).
     fn with_gfn(self, gfn: Option<u64>) -> Self {
         Self(self.0 & !NO_GFN | gfn.unwrap_or(NO_GFN) & NO_GFN)
     }
 
+    /// The same with another count (AM-48 `set_s2_page_count`).
     fn with_count(self, count: Count) -> Self {
         let bits = Self::new(HOSTVISOR, count, None).0 & (0xFF << 48);
         Self(self.0 & !(0xFF << 48) | bits)
