@@ -1,64 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The specification's constants and range predicates.
 //!
-//! Those that real hardware or Corevisor's own interface replaces are in [`model_only`].
+//! What Corevisor's library has, too, is taken from there, so that the two can't drift apart. What real hardware,
+//! or Corevisor's own interface, replaces is in [`model_only`].
+
+use corevisor::{addr, memory, mmio, npt, vm};
 
 /// Nobody; no index; no count.
 pub const INVALID: u32 = u32::MAX;
 /// The same, 64 bits wide.
 pub const INVALID64: u64 = u64::MAX;
-/// Limit of physical and io addresses.
-pub const KVM_PHYS_SIZE: u64 = 1 << 40;
 /// Limit of guest addresses.
-pub const KVM_ADDR_SPACE: u64 = 1 << 48;
-/// Limit of physical page numbers.
-pub const KVM_PFN_SPACE: u64 = 1 << 28;
+pub const KVM_ADDR_SPACE: u64 = addr::ADDR_SPACE;
 /// Limit of guest page numbers.
-pub const KVM_GFN_SPACE: u64 = 1 << 36;
+pub const KVM_GFN_SPACE: u64 = addr::ADDR_SPACE / addr::PAGE_SIZE;
 /// The host's principal.
-pub const HOSTVISOR: u32 = 0;
+pub const HOSTVISOR: u32 = addr::HOSTVISOR.index() as u32;
 /// KCore's own principal.
-pub const COREVISOR: u32 = 16;
+pub const COREVISOR: u32 = addr::COREVISOR.index() as u32;
 /// vCPUs of each principal.
-pub const VCPU_PER_VM: u32 = 8;
+pub const VCPU_PER_VM: u32 = addr::VCPU_PER_VM as u32;
 /// Images of each VM.
-pub const MAX_LOAD_INFO_NUM: u32 = 5;
+pub const MAX_LOAD_INFO_NUM: u32 = vm::MAX_LOAD_INFO_NUM as u32;
 /// RAM regions.
-pub const MAX_MEMBLOCK_NUM: u32 = 32;
-/// Ownership records.
-pub const MAX_S2PAGE_NUM: u64 = 1 << 24;
+pub const MAX_MEMBLOCK_NUM: u32 = memory::MAX_REGIONS as u32;
 /// Registers that an index can name.
 pub const MAX_REGISTER_NUM: u32 = 256;
 /// Outstanding grants of a page.
 pub const MAX_SHARE_COUNT: u32 = 100;
 /// SMMUs.
-pub const SMMU_NUM: u32 = 2;
+pub const SMMU_NUM: u32 = mmio::MAX_SMMUS as u32;
 /// Context banks of an SMMU.
-pub const SMMU_NUM_CTXT_BANKS: u32 = 8;
+pub const SMMU_NUM_CTXT_BANKS: u32 = mmio::BANKS_PER_SMMU as u32;
 /// Context banks of all SMMUs; the ceiling of a host page's DMA count (D-10).
 pub const EL2_SMMU_CFG_SIZE: u32 = 16;
 /// Bytes of a page.
-pub const PAGE_SIZE: u64 = 4096;
+pub const PAGE_SIZE: u64 = addr::PAGE_SIZE;
 /// Bytes of a block.
-pub const PMD_SIZE: u64 = 2 << 20;
+pub const PMD_SIZE: u64 = addr::PMD_SIZE;
 /// Pages of a block.
-pub const PMD_PAGE_NUM: u64 = 512;
+pub const PMD_PAGE_NUM: u64 = addr::PMD_SIZE / addr::PAGE_SIZE;
 /// Entries of a table.
 pub const PTRS_PER_PMD: u64 = 512;
-/// Shadow contexts.
-pub const CTXT_POOL_SIZE: u32 = 136;
 /// The address part of a descriptor.
 pub const PAGE_MASK: u64 = 0x0FFF_FFFF_FFFF_F000;
 /// The 48 bits of an address.
-pub const PHYS_MASK: u64 = (1 << 48) - 1;
+pub const PHYS_MASK: u64 = addr::ADDR_SPACE - 1;
 /// Shift of the root index.
-pub const PGDIR_SHIFT: u32 = 39;
+pub const PGDIR_SHIFT: u32 = npt::Level::L0.shift();
 /// Shift of the level-1 index.
-pub const PUD_SHIFT: u32 = 30;
+pub const PUD_SHIFT: u32 = npt::Level::L1.shift();
 /// Shift of the level-2 index.
-pub const PMD_SHIFT: u32 = 21;
+pub const PMD_SHIFT: u32 = npt::Level::L2.shift();
 /// Shift of the level-3 index.
-pub const PAGE_SHIFT: u32 = 12;
+pub const PAGE_SHIFT: u32 = npt::Level::L3.shift();
 /// Entries of an SMMU root: two pages.
 pub const PTRS_PER_S2_PGD: u64 = 1024;
 /// Low bits of a table descriptor.
@@ -68,11 +63,11 @@ pub const PMD_TABLE_BIT: u64 = 2;
 /// The VMID's place in a VTTBR.
 pub const VTTBR_VMID_SHIFT: u32 = 48;
 /// Attributes of a device page.
-pub const PAGE_S2_DEVICE: u64 = 0x0040_0000_0000_0747;
+pub const PAGE_S2_DEVICE: u64 = npt::PAGE_S2_DEVICE;
 /// Stage-2 read and write.
-pub const S2_RDWR: u64 = 0xC0;
+pub const S2_RDWR: u64 = npt::S2_RDWR;
 /// "This page was given away": an invalid descriptor.
-pub const PAGE_GUEST: u64 = 0x0200_0000_0000_0000;
+pub const PAGE_GUEST: u64 = npt::PAGE_GUEST;
 /// Guest addresses below are emulated devices.
 pub const MAX_MMIO_ADDR: u64 = 0x4000_0000;
 /// Dirty word: advance the PC on resume.
@@ -156,48 +151,58 @@ pub mod state {
 
 /// Host calls (11 and 12: VM calls).
 pub mod hvc {
+    use corevisor::abi::host_call;
+
     /// VM: share pages with the host.
     pub const SET_DESC_PFN: u64 = 11;
     /// VM: take them back.
     pub const UNSET_DESC_PFN: u64 = 12;
     /// Virtual counter offset.
-    pub const TIMER_SET_CNTVOFF: u64 = 13;
+    pub const TIMER_SET_CNTVOFF: u64 = host_call::TIMER_SET_CNTVOFF as u64;
     /// Reclaim pages of a VM that is off.
-    pub const CLEAR_VM_S2_RANGE: u64 = 14;
+    pub const CLEAR_VM_S2_RANGE: u64 = host_call::CLEAR_VM_S2_RANGE as u64;
     /// Announce an image.
-    pub const SET_BOOT_INFO: u64 = 15;
+    pub const SET_BOOT_INFO: u64 = host_call::SET_BOOT_INFO as u64;
     /// Show KCore a page of an image.
-    pub const REMAP_VM_IMAGE: u64 = 16;
+    pub const REMAP_VM_IMAGE: u64 = host_call::REMAP_VM_IMAGE as u64;
     /// Verify and load all images.
-    pub const VERIFY_VM_IMAGES: u64 = 17;
+    pub const VERIFY_VM_IMAGES: u64 = host_call::VERIFY_VM_IMAGE as u64;
     /// Free an SMMU bank.
-    pub const SMMU_FREE_PGD: u64 = 18;
+    pub const SMMU_FREE_PGD: u64 = host_call::SMMU_FREE_PGD as u64;
     /// Take an SMMU bank.
-    pub const SMMU_ALLOC_PGD: u64 = 19;
+    pub const SMMU_ALLOC_PGD: u64 = host_call::SMMU_ALLOC_PGD as u64;
     /// Map a page for a device.
-    pub const SMMU_LPAE_MAP: u64 = 20;
+    pub const SMMU_LPAE_MAP: u64 = host_call::SMMU_LPAE_MAP as u64;
     /// Look up an io address.
-    pub const SMMU_LPAE_IOVA_TO_PHYS: u64 = 21;
+    pub const SMMU_LPAE_IOVA_TO_PHYS: u64 = host_call::SMMU_LPAE_IOVA_TO_PHYS as u64;
     /// Unmap a page from a device.
-    pub const SMMU_CLEAR: u64 = 22;
+    pub const SMMU_CLEAR: u64 = host_call::SMMU_CLEAR as u64;
     /// Map a device into a VM.
-    pub const PHYS_ADDR_IOREMAP: u64 = 23;
+    pub const PHYS_ADDR_IOREMAP: u64 = host_call::PHYS_ADDR_IOREMAP as u64;
     /// New VM.
-    pub const REGISTER_KVM: u64 = 24;
+    pub const REGISTER_KVM: u64 = host_call::REGISTER_KVM as u64;
     /// New vCPU.
-    pub const REGISTER_VCPU: u64 = 25;
+    pub const REGISTER_VCPU: u64 = host_call::REGISTER_VCPU as u64;
     /// Encrypt a page.
-    pub const ENCRYPT_BUF: u64 = 26;
+    pub const ENCRYPT_BUF: u64 = host_call::ENCRYPT_BUF as u64;
     /// Decrypt a page.
-    pub const DECRYPT_BUF: u64 = 27;
+    pub const DECRYPT_BUF: u64 = host_call::DECRYPT_BUF as u64;
     /// Encrypt a vCPU.
-    pub const SAVE_CRYPT_VCPU: u64 = 28;
+    pub const SAVE_CRYPT_VCPU: u64 = host_call::SAVE_CRYPT_VCPU as u64;
     /// Decrypt a vCPU.
-    pub const LOAD_CRYPT_VCPU: u64 = 29;
+    pub const LOAD_CRYPT_VCPU: u64 = host_call::LOAD_CRYPT_VCPU as u64;
 }
 
 /// Values that exist only in the model: on hardware something else stands in their place.
 pub mod model_only {
+    /// Shadow contexts. The library has one for each CPU of the host, and none for itself.
+    pub const CTXT_POOL_SIZE: u32 = 136;
+    /// Ownership records. On hardware the device tree says how many pages there are.
+    pub const MAX_S2PAGE_NUM: u64 = 1 << 24;
+    /// Limit of physical and io addresses. On hardware the CPU says how far they go.
+    pub const KVM_PHYS_SIZE: u64 = 1 << 40;
+    /// Limit of physical page numbers: the same.
+    pub const KVM_PFN_SPACE: u64 = KVM_PHYS_SIZE / super::PAGE_SIZE;
     /// First table pool.
     pub const PT_POOL_START: u64 = 0x1_0000;
     /// Bytes of a table pool.
@@ -218,12 +223,12 @@ pub mod model_only {
     pub const SMMU_POOL_END: u64 = 0x31_0000;
     /// Bytes of an SMMU root.
     pub const SMMU_ROOT_SIZE: u64 = 0x2000;
-    /// EL2 image window.
-    pub const REMAP_START: u64 = 0x200_0000;
+    /// EL2 image window. The vectors' is a smaller one than the library's own.
+    pub const REMAP_START: u64 = corevisor::corevisor::REMAP_WINDOW.start;
     /// End of the EL2 image window.
     pub const REMAP_END: u64 = 0x400_0000;
     /// The host's gfn of its own page p is p plus this (D-09).
-    pub const SMMU_HOST_OFFSET: u64 = 1_000_000_000;
+    pub const SMMU_HOST_OFFSET: u64 = corevisor::memory::HOST_GFN_OFFSET;
     /// Attributes of a VM's or the host's page; bit 11 must be 0 on hardware.
     pub const PAGE_S2_KERNEL: u64 = 0xFFF;
     /// Attributes of KCore's window pages.
@@ -258,6 +263,7 @@ pub mod model_only {
     pub const LOCAL_LOCK_BOUND: u32 = 10;
 }
 
+pub use model_only::{KVM_PFN_SPACE, KVM_PHYS_SIZE, MAX_S2PAGE_NUM};
 use model_only::{PGD_OFFSET, PMD_OFFSET, PT_POOL_PER_VM, PT_POOL_START, PUD_OFFSET, SMMU_POOL_START, SMMU_ROOT_SIZE};
 
 /// Start of `vmid`'s table pool: its root table.

@@ -2,6 +2,7 @@
 //! Layer: MmioSPTOps.
 
 use crate::constants::{PAGE_SIZE, is_smmu, is_smmu_addr, is_smmu_cfg, smmu_ttbr};
+use crate::npt_ops::note_full;
 use crate::page_table::Mapped;
 use crate::rdata::{RData, lock_id};
 use crate::{Spec, rely};
@@ -48,7 +49,8 @@ pub(crate) fn map_locked(d: &mut RData, cbndx: u32, index: u32, addr: u64, pte: 
     d.enter(lock_id::SPT)?;
     match d.spts.local_spt_map(cbndx, index, addr, pte) {
         Mapped::Done => d.leave(lock_id::SPT),
-        Mapped::Halt => {
+        halt => {
+            note_full(d, halt);
             d.halt_in_section();
             Some(())
         }

@@ -2,6 +2,7 @@
 //! Layer: MmioSPTWalk. From here upward a table is its abstract map.
 
 use crate::constants::{PAGE_SIZE, is_smmu, is_smmu_addr, is_smmu_cfg, smmu_ttbr};
+use crate::npt_ops::note_full;
 use crate::page_table::Mapped;
 use crate::rdata::{RData, lock_id};
 use crate::{Spec, rely};
@@ -38,7 +39,10 @@ pub fn set_smmu_pt(d: &mut RData, cbndx: u32, index: u32, addr: u64, pte: u64) -
     rely(d.tstate == 0)?;
     match d.spts.local_spt_map(cbndx, index, addr, pte) {
         Mapped::Done => d.tstate = 1,
-        Mapped::Halt => d.halt_in_section(),
+        halt => {
+            note_full(d, halt);
+            d.halt_in_section();
+        }
     }
     Some(())
 }

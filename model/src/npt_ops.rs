@@ -45,8 +45,8 @@ pub fn map_s2pt(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) -> Sp
 /// One mapping operation under PT(`vmid`). D-07: a block replaces pages, and an entry another one. A halt leaves the lock held.
 pub(crate) fn map_locked(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) -> Spec {
     d.enter(lock_id::pt(vmid))?;
-    if level == 2 && d.npt(vmid).pmd_t.contains(&(pgd_idx(addr), pud_idx(addr), pmd_idx(addr))) {
-        d.tag(7);
+    if d.npt(vmid).get(addr / PAGE_SIZE).pte != pte {
+        note_replacement(d, vmid, addr, level, pte);
     }
     let old = d.npt(vmid).get(addr / PAGE_SIZE);
     if d.npt(vmid).level(addr / PAGE_SIZE) == level && phys_page(pte) != 0 && old.pte != pte {
@@ -54,10 +54,30 @@ pub(crate) fn map_locked(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u
     }
     match d.npt(vmid).local_mmap(vmid, addr, level, pte)? {
         Mapped::Done => d.leave(lock_id::pt(vmid)),
-        Mapped::Halt => {
+        halt => {
+            note_full(d, halt);
             d.halt_in_section();
             Some(())
         }
+    }
+}
+
+/// D-07: what a mapping operation replaces without a word, a careful implementation refuses: a table by a block, and a
+/// page or block by another one.
+pub(crate) fn note_replacement(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) {
+    let npt = d.npt(vmid);
+    let over_table = level == 2 && npt.pmd_t.contains(&(pgd_idx(addr), pud_idx(addr), pmd_idx(addr)));
+    let old = npt.get(addr / PAGE_SIZE);
+    let over_leaf = old.level == level && old.pfn != 0 && phys_page(pte) != 0 && old.pte != pte;
+    if over_table || over_leaf {
+        d.tag(7);
+    }
+}
+
+/// D-71: an implementation's tables are not those of the pools.
+pub(crate) fn note_full(d: &mut RData, mapped: Mapped) {
+    if mapped == Mapped::Full {
+        d.tag(71);
     }
 }
 

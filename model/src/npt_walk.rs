@@ -2,6 +2,7 @@
 //! Layer: NPTWalk. From here upward a table is its abstract map.
 
 use crate::constants::{PAGE_SIZE, is_addr, is_vmid};
+use crate::npt_ops::{note_full, note_replacement};
 use crate::page_table::Mapped;
 use crate::rdata::{RData, lock_id};
 use crate::{Spec, rely};
@@ -35,9 +36,13 @@ pub fn set_npt(d: &mut RData, vmid: u32, addr: u64, level: u32, pte: u64) -> Spe
     d.rely_held(lock_id::pt(vmid))?;
     rely(d.tstate == 0)?;
     rely((level == 2 || level == 3) && pte != 0)?;
+    note_replacement(d, vmid, addr, level, pte);
     match d.npt(vmid).local_mmap(vmid, addr, level, pte)? {
         Mapped::Done => d.tstate = 1,
-        Mapped::Halt => d.halt_in_section(),
+        halt => {
+            note_full(d, halt);
+            d.halt_in_section();
+        }
     }
     Some(())
 }

@@ -44,8 +44,10 @@ pub struct NptEntry {
 pub enum Mapped {
     /// Done.
     Done,
-    /// The specification halts; the table is unchanged.
+    /// The specification halts: there is a block. The table is unchanged.
     Halt,
+    /// The specification halts: the pools are used up. The table is unchanged.
+    Full,
 }
 
 /// A stage-2 table.
@@ -111,7 +113,7 @@ impl Npt {
                 return None;
             }
             if !room {
-                return Some(Mapped::Halt);
+                return Some(Mapped::Full);
             }
             // A level-3 table that was there is replaced without a word (D-07).
             let base = gfn / PTRS_PER_PMD * PTRS_PER_PMD;
@@ -122,8 +124,11 @@ impl Npt {
         } else {
             let pmd_next =
                 self.pmd_next.saturating_add(if self.pmd_t.contains(&(pgd, pud, pmd)) { 0 } else { PAGE_SIZE });
-            if self.get(gfn).level == 2 || !room || pmd_next > pool_end(vmid) {
+            if self.get(gfn).level == 2 {
                 return Some(Mapped::Halt);
+            }
+            if !room || pmd_next > pool_end(vmid) {
+                return Some(Mapped::Full);
             }
             self.pt.insert(gfn, NptEntry { pfn, level: 3, pte });
             self.pmd_t.insert((pgd, pud, pmd));
@@ -209,7 +214,7 @@ impl Spt {
         let pgd_next = self.pgd_next.saturating_add(if self.pgd_t.contains(&pgd) { 0 } else { PAGE_SIZE });
         let pmd_next = self.pmd_next.saturating_add(if self.pmd_t.contains(&pmd) { 0 } else { PAGE_SIZE });
         if pgd_next > SMMU_PMD_START || pmd_next > SMMU_POOL_END {
-            return Mapped::Halt;
+            return Mapped::Full;
         }
         let entry = SptEntry { pfn: phys_page(pte) / PAGE_SIZE, pte };
         self.pt.insert((ttbr, addr / PAGE_SIZE), entry);

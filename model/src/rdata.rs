@@ -130,6 +130,11 @@ impl S2Table {
         Self { index, changed: BTreeMap::new() }
     }
 
+    /// What the table is indexed by.
+    pub fn index(&self) -> S2Index {
+        self.index
+    }
+
     /// The record of `key` at first.
     pub fn initial(&self, key: u64) -> S2Page {
         let host = |pfn: u64| S2Page { owner: HOSTVISOR, count: 0, gfn: pfn + SMMU_HOST_OFFSET };

@@ -4,11 +4,14 @@
 mod call;
 mod dispatch;
 mod final_state;
+mod library;
+mod library_panics;
 mod model;
 mod script;
 
 pub use dispatch::{Outcome, dispatch, is_modelled};
 pub use final_state::Final;
+pub use library::{Ended, LibraryTally, Steps, run as run_on_library};
 pub use model::Model;
 pub use script::{Arg, Init, Script, Step};
 

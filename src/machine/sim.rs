@@ -12,6 +12,7 @@
 //! * what was broken is invalidated, and what was written is published, when the operation is over.
 
 mod cpu;
+mod inspect;
 mod principal;
 mod smmu;
 
@@ -140,6 +141,8 @@ struct State {
     smmus: Vec<smmu::Smmu>,
     violations: Vec<String>,
     invalidations: u64,
+    /// Descriptors written.
+    stores: u64,
     refusals: Vec<String>,
     calls: Vec<[u64; 4]>,
     /// RAM, by page; what was never written is zero.
@@ -537,6 +540,7 @@ impl Machine for SimMachine {
 
     fn pt_store(&self, at: Pa, descriptor: u64) {
         let mut state = self.state();
+        state.stores += 1;
         let at = at.as_u64();
         let word = self.word(at);
         let old = word.load(Ordering::Relaxed);
@@ -565,6 +569,7 @@ impl Machine for SimMachine {
 
     fn zero_tables(&self, table: Pa, pages: u64) {
         let mut state = self.state();
+        state.stores += 1;
         let start = table.as_u64();
         for at in (start..start + pages * PAGE_SIZE).step_by(8) {
             self.word(at).store(0, Ordering::Relaxed);

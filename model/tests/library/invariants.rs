@@ -9,7 +9,7 @@ use model::library::{Core, NAMELESS, View, decode};
 
 /// I2, I3, I4, I5, I6 in its strong form, E1, and the same for what the host's TLB holds. The one that is broken, if any.
 pub fn check(view: &View, core: &Core) -> Result<(), String> {
-    for run in &view.host {
+    for run in view.host() {
         if run.attributes & NAMELESS != 0 {
             return Err(format!("I2: unknown attributes in {run:x?}"));
         }
@@ -45,7 +45,7 @@ pub fn check(view: &View, core: &Core) -> Result<(), String> {
         let (pfn, attributes) = decode(leaf.descriptor);
         let (first, pages) = (leaf.ipa / PAGE_SIZE, leaf.size / PAGE_SIZE);
         let mapped = |run: &&model::library::Run| run.gfn <= first && first + pages <= run.gfn + run.pages;
-        match view.host.iter().find(mapped) {
+        match view.host().iter().find(mapped) {
             Some(run) if (run.pfn + first - run.gfn, run.attributes) == (pfn, attributes) => {}
             other => return Err(format!("the TLB has {leaf:x?}, the table {other:x?}")),
         }

@@ -9,7 +9,7 @@ use corevisor::lock::Held;
 use corevisor::refused::Refused;
 use model::RData;
 use model::invariants::{Strength, check_all};
-use model::library::{Core, View, corresponds};
+use model::library::{Core, Observer, View, corresponds};
 use model::mem_manager::map_page_host;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -64,6 +64,7 @@ pub struct Run {
     model: RData,
     /// The library's abstract state.
     view: View,
+    observer: Observer,
     ipa_bits: u32,
 }
 
@@ -88,8 +89,8 @@ impl Run {
                 map_page_host(&mut model, pfn * PAGE_SIZE).expect("defined");
             }
         }
-        let view = View::of(&core);
-        Self { core, model, view, ipa_bits }
+        let observer = Observer::new(&core);
+        Self { core, model, view: observer.view().clone(), observer, ipa_bits }
     }
 
     /// Lets the TLB know, as soon as it can, what is mapped at `pages`.
@@ -133,7 +134,7 @@ impl Run {
         };
         let tags = self.model.take_tags();
         let got = step.in_library(&self.core, &before);
-        let view = self.view.next(&self.core);
+        let view = self.observer.look(&self.core).clone();
         let old = std::mem::replace(&mut self.view, view);
         let violations = self.core.machine().take_violations();
         if !violations.is_empty() {
@@ -217,7 +218,7 @@ impl Run {
             // The block takes the place of a table; the one that the filling at boot has put there may stay.
             let whole = self
                 .view
-                .host
+                .host()
                 .iter()
                 .any(|run| run.is_mapping() && run.gfn <= first && first + 512 <= run.gfn + run.pages);
             return match got {
@@ -241,7 +242,7 @@ impl Run {
             (Seen::Done(_), Ok(_)) if step.page() == 0 && self.view.host_entry(0) != before.npts[0].get(0) => {
                 let taken = matches!(step, Step::ClearPfnHost(_) | Step::Set { .. } | Step::SetCount { .. });
                 let mapped = before.npts[0].get(0) != Default::default();
-                if taken && mapped && !self.view.host.iter().any(|run| run.is_mapping() && run.gfn == 0) {
+                if taken && mapped && !self.view.host().iter().any(|run| run.is_mapping() && run.gfn == 0) {
                     return Ok(Some(End::Deviation(5)));
                 }
                 Ok(None)

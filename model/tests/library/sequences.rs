@@ -196,18 +196,18 @@ fn a_missing_invariant_or_correspondence_is_noticed() {
     assert_eq!(with(&|_| {}), (false, false));
     // A record changed behind the model's back: of a mapped page, of one that is not, of a page of Corevisor.
     let vm = model::rdata::S2Page { owner: 1, count: 0, gfn: 0 };
-    assert_eq!(with(&|v| _ = v.s2page.insert(0x4_1000, vm)), (true, true));
-    assert_eq!(with(&|v| _ = v.s2page.insert(0x4_0200, vm)), (true, true));
-    assert_eq!(with(&|v| _ = v.s2page.remove(&0x4_0200)), (true, true));
+    assert_eq!(with(&|v| _ = v.s2page_mut().insert(0x4_1000, vm)), (true, true));
+    assert_eq!(with(&|v| _ = v.s2page_mut().insert(0x4_0200, vm)), (true, true));
+    assert_eq!(with(&|v| _ = v.s2page_mut().remove(&0x4_0200)), (true, true));
     // A mapping that moves, is missing, is of another kind, or is one too many.
-    assert_eq!(with(&|v| v.host[0].pfn += 1), (true, true));
-    assert_eq!(with(&|v| v.host.clear()), (false, true));
-    assert_eq!(with(&|v| v.host[0].attributes ^= 0x80), (false, true));
-    assert_eq!(with(&|v| v.host[0].attributes |= model::library::NAMELESS), (true, true));
-    assert_eq!(with(&|v| v.host[0].pages += 1), (true, true));
+    assert_eq!(with(&|v| v.host_mut()[0].pfn += 1), (true, true));
+    assert_eq!(with(&|v| v.host_mut().clear()), (false, true));
+    assert_eq!(with(&|v| v.host_mut()[0].attributes ^= 0x80), (false, true));
+    assert_eq!(with(&|v| v.host_mut()[0].attributes |= model::library::NAMELESS), (true, true));
+    assert_eq!(with(&|v| v.host_mut()[0].pages += 1), (true, true));
     // A page of the host's that is not mapped, and that the model has not mapped either, is as MM-1 finds it.
-    assert_eq!(with(&|v| v.host.last_mut().unwrap().pages -= 1), (false, false));
-    let shared = |v: &mut View| _ = v.s2page.insert(0x4_1000, model::rdata::S2Page { count: 1, ..vm });
+    assert_eq!(with(&|v| v.host_mut().last_mut().unwrap().pages -= 1), (false, false));
+    let shared = |v: &mut View| _ = v.s2page_mut().insert(0x4_1000, model::rdata::S2Page { count: 1, ..vm });
     assert_eq!(with(&shared), (false, true));
 }
 
