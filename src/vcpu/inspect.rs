@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Layer VCPUOpsAux, function by function, for tests outside the library.
+
+use crate::addr::{Ipa, VcpuId, Vmid};
+use crate::corevisor::Corevisor;
+use crate::lock::Held;
+use crate::machine::sim::SimMachine;
+use crate::refused::Refused;
+
+/// A function of the layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Auxiliary {
+    /// VA-1.
+    ResetGp,
+    /// VA-2.
+    ResetSys,
+    /// VA-3.
+    Sync,
+    /// VA-4.
+    Wfx,
+    /// VA-5.
+    Hvc,
+    /// VA-6.
+    Abort,
+    /// VA-7.
+    Exception,
+    /// VA-8, for this address.
+    Fault(Ipa),
+}
+
+impl Corevisor<SimMachine> {
+    /// Runs `function` for vCPU `vcpu` of `v`.
+    ///
+    /// # Errors
+    /// Those of the function.
+    pub fn auxiliary(&self, function: Auxiliary, v: Vmid, vcpu: VcpuId) -> Result<(), Refused> {
+        let mut nothing = Held::nothing();
+        let (mut context, mut held) = self.context(v, vcpu, &mut nothing)?;
+        let page = self.run_page(v, vcpu, &mut held)?;
+        match function {
+            Auxiliary::ResetGp => return self.reset_gp_regs(v, page, &mut context, &mut held),
+            Auxiliary::ResetSys => self.reset_sys_regs(vcpu, &mut context),
+            Auxiliary::Sync => self.sync_dirty_to_shadow(page, &mut context),
+            Auxiliary::Wfx => self.prep_wfx(page, &mut context),
+            Auxiliary::Hvc => self.prep_hvc(v, page, &mut context, &mut held),
+            Auxiliary::Abort => self.prep_abort(page, &mut context),
+            Auxiliary::Exception => self.update_exception_gp_regs(&mut context),
+            Auxiliary::Fault(ipa) => return self.post_handle_shadow_s2pt_fault(v, page, ipa, &mut held),
+        }
+        Ok(())
+    }
+}
