@@ -3,6 +3,8 @@
 
 mod context;
 mod ctxt_switch;
+#[cfg(feature = "sim")]
+mod inspect;
 mod run_page;
 #[cfg(test)]
 mod tests;
@@ -11,3 +13,5 @@ mod vcpu_ops_aux;
 
 pub use context::{CONTEXT_COUNT, ContextLock, Fp, ShadowContext, Sys, SysRegs, Unfinished};
 pub use ctxt_switch::Next;
+#[cfg(feature = "sim")]
+pub use inspect::Auxiliary;

@@ -78,11 +78,11 @@ pub fn vcpu_state(state: VcpuState) -> u32 {
 
 /// The library's attributes and the specification's of the same name: `PAGE_S2_KERNEL` is another number on hardware
 /// (0x7FF; the specification's 0xFFF has a reserved bit).
-const NAMES: [(u64, u64); 2] =
-    [(npt::PAGE_S2_KERNEL, PAGE_S2_KERNEL), (npt::PAGE_S2_DEVICE | npt::S2_RDWR, PAGE_S2_DEVICE | S2_RDWR)];
-
-/// What a window page's attributes are in the library. Nothing but Corevisor's own code reads the table of the window.
-pub const WINDOW: u64 = npt::PAGE_S2_KERNEL;
+const NAMES: [(u64, u64); 3] = [
+    (npt::PAGE_S2_KERNEL, PAGE_S2_KERNEL),
+    (npt::PAGE_HYP, PAGE_HYP),
+    (npt::PAGE_S2_DEVICE | npt::S2_RDWR, PAGE_S2_DEVICE | S2_RDWR),
+];
 
 /// Page and attributes of a descriptor of the library's: a leaf, at whatever level, or an invalid one. Attributes are
 /// translated by name; those without one are marked [`NAMELESS`].
@@ -119,7 +119,6 @@ fn attributes(entry: &NptEntry) -> u64 {
     }
     let bits = bits | TABLE;
     match bits {
-        PAGE_HYP => PAGE_S2_KERNEL,
         _ if NAMES.iter().any(|(_, name)| *name == bits) => bits,
         _ => bits | NAMELESS,
     }

@@ -97,29 +97,23 @@ pub fn of(context: &ShadowContext) -> RegisterFile {
             registers.set(reg, *value);
         }
     }
-    for (reg, q) in FP.into_iter().zip(context.fp.q) {
+    for (reg, q) in FP[..32].iter().copied().zip(context.fp.q) {
         // The specification's are words.
         registers.set(reg, q as u64);
     }
     registers
 }
 
-/// Makes `context`'s register `reg` `value`; whether it has one.
-pub fn set(context: &mut ShadowContext, reg: Reg, value: u64) -> bool {
-    if let Some(i) = FP[..32].iter().position(|name| *name == reg) {
-        context.fp.q[i] = value.into();
-        return true;
-    }
-    match field(context, reg) {
-        Some(slot) => {
-            *slot = value;
-            true
+/// Gives `context` all registers of `model` that it has.
+pub fn assign(context: &mut ShadowContext, model: &RegisterFile) {
+    for reg in GP.into_iter().chain(SYS).chain(FIELDS) {
+        if let Some(slot) = field(context, reg) {
+            *slot = model.get(reg);
         }
-        None => false,
     }
-}
-
-/// Whether `reg` is compared in the host's contexts, too.
-pub fn is_hosts(reg: Reg) -> bool {
-    GP.contains(&reg)
+    // One register in the library.
+    context.spsr_el1 = model.get("spsr_el1");
+    for (q, reg) in context.fp.q.iter_mut().zip(FP) {
+        *q = model.get(reg).into();
+    }
 }

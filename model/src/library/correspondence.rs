@@ -12,9 +12,11 @@
 //! 4. A page that the library has as given away, and of which the model says nothing, is mapped in neither: it was mapped
 //!    by 3 when NO-4 took it away, which for the model had nothing to take.
 //! 5. Every other table says the same of every page in both.
+//!    Of an SMMU's table only which io pages are mapped to which pages: attributes are Corevisor's (D-61).
 //! 6. The records of VMs, core data, the owners of SMMU banks and the shadow contexts are equal, register by register
 //!    under the specification's names. Of an image only what is below the number of images counts: the library has no
-//!    more. The principals 0 and 16 are no VMs: the library has no records for them that anything uses.
+//!    more. The principals 0 and 16 are no VMs: the library has no records for them that anything uses, and the host's
+//!    context is the frame in which the vectors save its registers: what a trap answers is compared instead.
 //!
 //! Not compared, because the library has no such thing, or for tests only:
 //!
@@ -25,6 +27,7 @@
 //! * the CPU's registers while nobody looks at them, and `halt`, `icore`, `ihost`.
 
 use super::{Run, View, attributes};
+use crate::constants::model_only::{SMMU_POOL_START, SMMU_ROOT_SIZE};
 use crate::constants::{
     COREVISOR, HOSTVISOR, INVALID, PAGE_SIZE, SMMU_NUM, SMMU_NUM_CTXT_BANKS, VCPU_PER_VM, is_vm, smmu_id,
 };
@@ -57,6 +60,7 @@ pub fn corresponds(d: &RData, view: &View) -> Result<(), String> {
         return Err(format!("core data: model {:x?}, library {:x?}", d.core_data, view.core_data));
     }
     banks(d, view)?;
+    spts(d, view)?;
     contexts(d, view)
 }
 
@@ -216,18 +220,29 @@ fn banks(d: &RData, view: &View) -> Result<(), String> {
     Ok(())
 }
 
+/// Condition 5 for the tables of banks.
+fn spts(d: &RData, view: &View) -> Result<(), String> {
+    let bank = |ttbr: u64| ((ttbr - SMMU_POOL_START) / SMMU_ROOT_SIZE) as u32;
+    let model = d.spts.pt.iter().filter(|(_, entry)| entry.pte != 0);
+    let model = model.map(|(&(ttbr, gfn), entry)| ((bank(ttbr), gfn), entry.pfn));
+    let library = view.spts.iter().map(|(&key, &pfn)| (key, pfn));
+    if model.clone().eq(library.clone()) {
+        return Ok(());
+    }
+    let differs = model.clone().find(|(key, pfn)| view.spts.get(key) != Some(pfn));
+    let extra = library.into_iter().find(|(key, pfn)| !model.clone().any(|other| other == (*key, *pfn)));
+    Err(format!("SMMU tables: model {differs:x?}, library {extra:x?}"))
+}
+
 /// Condition 6 for the shadow contexts. Registers that a context of the library's does not have are the CPU's business.
 fn contexts(d: &RData, view: &View) -> Result<(), String> {
     let both: BTreeMap<u32, ()> = d.shadow_ctxts.keys().chain(view.ctxts.keys()).map(|id| (*id, ())).collect();
     let empty = RegisterFile::default();
-    for id in both.into_keys().filter(|id| *id < COREVISOR * VCPU_PER_VM) {
+    for id in both.into_keys().filter(|id| is_vm(*id / VCPU_PER_VM)) {
         let model = d.shadow_ctxts.get(&id).unwrap_or(&empty);
         let library = view.ctxts.get(&id).unwrap_or(&empty);
         let registers: BTreeSet<_> = model.nonzero().chain(library.nonzero()).map(|(reg, _)| reg).collect();
         for reg in registers.into_iter().filter(|reg| super::contexts::has(reg)) {
-            if !is_vm(id / VCPU_PER_VM) && !super::contexts::is_hosts(reg) {
-                continue;
-            }
             if model.get(reg) != library.get(reg) {
                 let (v, c) = (id / VCPU_PER_VM, id % VCPU_PER_VM);
                 let (a, b) = (model.get(reg), library.get(reg));

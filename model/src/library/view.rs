@@ -2,11 +2,12 @@
 //! The library's abstract state, and how it is kept up to date in less time than it takes to read it.
 
 use super::contexts;
+use super::world::RUN_PAGES;
 use super::{Core, decode, s2page};
 use crate::constants::model_only::SMMU_HOST_OFFSET;
 use crate::constants::{
-    COREVISOR, HOSTVISOR, INVALID, INVALID64, KVM_PFN_SPACE, PAGE_GUEST, PAGE_SIZE, SMMU_NUM, SMMU_NUM_CTXT_BANKS,
-    VCPU_PER_VM, ctxt_id, pgd_idx, pgd_start, pmd_idx, pmd_start, pud_idx, pud_start, smmu_id,
+    COREVISOR, HOSTVISOR, INVALID, INVALID64, PAGE_GUEST, PAGE_SIZE, PTRS_PER_S2_PGD, SMMU_NUM, SMMU_NUM_CTXT_BANKS,
+    VCPU_PER_VM, ctxt_id, pgd_idx, pgd_start, phys_page, pmd_idx, pmd_start, pud_idx, pud_start, smmu_id,
 };
 use crate::oracle;
 use crate::page_table::NptEntry;
@@ -64,6 +65,8 @@ pub struct View {
     pub core_data: CoreData,
     /// Owners of SMMU banks.
     pub smmu_vmid: BTreeMap<u32, u32>,
+    /// Tables of SMMU banks, by number of the bank and io page.
+    pub spts: Rc<BTreeMap<(u32, u64), u64>>,
     /// Shadow contexts that are not empty.
     pub ctxts: BTreeMap<u32, RegisterFile>,
 }
@@ -105,6 +108,7 @@ impl Observer {
             vms: BTreeMap::new(),
             core_data: CoreData { next_vmid: 0, next_remap_ptr: 0 },
             smmu_vmid: BTreeMap::new(),
+            spts: Rc::default(),
             ctxts: BTreeMap::new(),
         };
         let mut this = Self { records, changed: Rc::default(), stores: u64::MAX, view };
@@ -129,6 +133,10 @@ impl Observer {
                 if **table != runs {
                     *table = Rc::new(runs);
                 }
+            }
+            let spts = spts(core);
+            if *self.view.spts != spts {
+                self.view.spts = Rc::new(spts);
             }
         }
         let mut nothing = Held::nothing();
@@ -178,13 +186,14 @@ fn page_of(regions: &[MemRegion], index: u64) -> u64 {
 }
 
 /// The records that are not simply the host's. A page that the host shares with Corevisor to run a vCPU has a count for
-/// that, which the specification knows nothing of; and pages that it can't name are left out.
+/// that, which the specification knows nothing of; and RAM of which it knows nothing is left out.
 fn without_run_pages(changed: &Rc<BTreeMap<u64, S2Page>>, run_pages: &BTreeMap<u64, u32>) -> Rc<BTreeMap<u64, S2Page>> {
-    let hidden = changed.last_key_value().is_some_and(|(&pfn, _)| pfn >= KVM_PFN_SPACE);
-    if !hidden && run_pages.is_empty() {
+    let unknown = RUN_PAGES.start / PAGE_SIZE..RUN_PAGES.end / PAGE_SIZE;
+    if run_pages.is_empty() && changed.range(unknown.clone()).next().is_none() {
         return changed.clone();
     }
-    let mut seen: BTreeMap<_, _> = changed.range(..KVM_PFN_SPACE).map(|(&pfn, &page)| (pfn, page)).collect();
+    let known = changed.iter().filter(|(pfn, _)| !unknown.contains(pfn));
+    let mut seen: BTreeMap<_, _> = known.map(|(&pfn, &page)| (pfn, page)).collect();
     for (pfn, times) in run_pages {
         if let Some(page) = seen.get_mut(pfn) {
             page.count -= times;
@@ -258,6 +267,23 @@ fn banks(core: &Core) -> BTreeMap<u32, u32> {
         Some((smmu_id(k, b), owner.index() as u32))
     })
     .collect()
+}
+
+/// The physical page behind each io page of each bank.
+fn spts(core: &Core) -> BTreeMap<(u32, u64), u64> {
+    let mut found = BTreeMap::new();
+    let mut nothing = Held::nothing();
+    let section = core.acquire_lock_spt(&mut nothing);
+    for (k, b) in (0..SMMU_NUM).flat_map(|k| (0..SMMU_NUM_CTXT_BANKS).map(move |b| (k, b))) {
+        if let (Some(smmu), Some(bank)) = (SmmuIndex::new(k.into()), ContextBank::new(b.into()))
+            && let Some(root) = section.get_smmu_cfg_hw_ttbr(bank, smmu)
+        {
+            for leaf in core.machine().raw_leaves_of(root, PTRS_PER_S2_PGD) {
+                found.insert((smmu_id(k, b), leaf.ipa / PAGE_SIZE), phys_page(leaf.descriptor) / PAGE_SIZE);
+            }
+        }
+    }
+    found
 }
 
 /// Shadow contexts that are not empty: of VMs, and of the host's vCPU that is this CPU.

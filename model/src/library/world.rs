@@ -17,9 +17,12 @@ pub const CPUS: u64 = 8;
 /// Table pages for VMs, the window and SMMUs: many scripts, and few tables in each.
 const TABLES: u64 = 512;
 
-/// RAM that no physical address of the specification can name, for run pages: one for each vCPU of each principal.
-const RUN_PAGES: Range =
-    Range { start: KVM_PHYS_SIZE, end: KVM_PHYS_SIZE + COREVISOR as u64 * VCPU_PER_VM as u64 * PAGE_SIZE };
+/// RAM of which the specification knows nothing, for run pages: one for each vCPU of each principal.
+pub const RUN_PAGES: Range =
+    Range { start: RUN_BASE, end: RUN_BASE + COREVISOR as u64 * VCPU_PER_VM as u64 * PAGE_SIZE };
+
+/// Where it lies: where no script looks.
+const RUN_BASE: u64 = 0x77_0000_0000;
 
 /// `size` bytes from `start`.
 fn range(start: u64, size: u64) -> Range {

@@ -11,6 +11,9 @@
 mod args;
 mod memory;
 mod npt;
+mod smmu;
+mod traps;
+mod vcpu;
 mod vm;
 
 use super::dispatch::{Outcome, dispatch};
@@ -19,6 +22,7 @@ use super::show;
 use crate::constants::{HOSTVISOR, PAGE_SIZE, phys_page};
 use crate::library::correspondence::{corresponds, mm1, same_pte};
 use crate::library::{Core, Observer, world};
+use crate::oracle::Environment;
 use crate::rdata::RData;
 use args::Args;
 use corevisor::addr::{Pfn, Vmid};
@@ -27,6 +31,7 @@ use corevisor::npt::Desc;
 use corevisor::refused::Refused;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Arc, Mutex};
 
 /// What a function of the library gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,10 @@ pub enum Value {
     Number(u64),
     /// A value that is not the specification's: a handle, or an address of Corevisor's own.
     Own,
+    /// A leaf of an SMMU's table: the page counts.
+    SmmuDesc(Desc),
+    /// What the host's call returned in x0.
+    X0(u64),
     /// A descriptor of this principal's table, for this page.
     Desc(Vmid, u64, Desc),
     /// The level at which this principal has this page mapped, or 0.
@@ -52,6 +61,8 @@ pub enum Did {
     Unknown,
     /// It ran.
     Ran(Result<Value, Refused>),
+    /// It has no function for what the step does to shadow contexts: they get what the specification gives.
+    Copied,
     /// It did a part, and was refused the rest when it went on (G9).
     Partly(Refused),
 }
@@ -79,16 +90,36 @@ pub struct Library {
     core: Core,
     /// The model's state before the step: what comes from outside comes from there, the same for both.
     before: RData,
+    /// What the host has in the page that it shares with a vCPU, by offset.
+    shared: Arc<Mutex<BTreeMap<u64, u64>>>,
+    /// Which images are authentic.
+    environment: Arc<Mutex<Environment>>,
 }
 
 impl Library {
+    /// Just booted.
+    fn new(before: RData) -> Self {
+        let core = world::boot();
+        let (shared, environment) = (Arc::<Mutex<BTreeMap<u64, u64>>>::default(), Arc::<Mutex<Environment>>::default());
+        let claims = shared.clone();
+        core.machine().on_shared_load(move |at| {
+            let inside = world::RUN_PAGES.contains(at.as_u64());
+            inside.then(|| claims.lock().expect("nobody panicked").get(&(at.as_u64() % PAGE_SIZE)).copied()).flatten()
+        });
+        let images = environment.clone();
+        core.machine().on_verify_image(move |v, at| {
+            images.lock().expect("nobody panicked").verify_img(v.index() as u32, at.as_u64()) != 0
+        });
+        Self { core, before, shared, environment }
+    }
+
     /// What the step called `name` is in the library.
     fn step(&mut self, name: &str, args: &[Arg]) -> Row {
         let args = &Args(args);
         if name.starts_with("env.") {
             return self.environment(name, args);
         }
-        for table in [npt::call, memory::call, vm::call] {
+        for table in [npt::call, memory::call, vm::call, smmu::call, vcpu::call, traps::call] {
             match table(self, name, args) {
                 Some(Did::Unknown) => {}
                 row => return row,
@@ -210,10 +241,10 @@ enum Next {
 impl Lockstep {
     /// Both at the beginning.
     fn start(init: Init) -> Self {
-        let core = world::boot();
         let model = RData::new(init.into());
-        let observer = Observer::new(&core);
-        Self { library: Library { core, before: model.clone() }, model, observer, init }
+        let library = Library::new(model.clone());
+        let observer = Observer::new(&library.core);
+        Self { library, model, observer, init }
     }
 
     /// The model's step, and the numbers of the differences that it comes to.
@@ -251,6 +282,14 @@ impl Lockstep {
         }
         if !tags.is_empty() && outcome != Outcome::Undefined {
             return Next::End(Ended::Deviation(tags));
+        }
+        if name == "env.verify_img" {
+            *self.library.environment.lock().expect("nobody panicked") = self.model.env.clone();
+        }
+        match did {
+            Some(Did::Copied) if !self.model.halt => self.library.copy_contexts(&self.model),
+            Some(Did::Ran(Ok(_))) => self.library.settle_vectors(&self.model),
+            _ => {}
         }
         let before = self.observer.view().clone();
         let view = self.observer.look(&self.library.core);
@@ -331,8 +370,15 @@ fn is_host_block(step: &Step) -> bool {
 fn compare(d: &RData, wanted: Option<u64>, got: Value) -> Result<(), String> {
     let same = match (wanted, got) {
         (_, Value::Own) => true,
-        (None, got) => got == Value::None,
         (Some(wanted), Value::Number(got)) => wanted == got,
+        (Some(wanted), Value::SmmuDesc(desc)) => phys_page(wanted) == desc.pp().as_u64(),
+        // The result of a call, for those that have one; it is no value of the function's.
+        (None, Value::X0(got)) => {
+            let x0 = d.shadow_ctxts.get(&d.curid).map_or(0, |context| context.get("x0"));
+            return if x0 == got { Ok(()) } else { Err(format!("x0 {got:#x}, not {x0:#x}")) };
+        }
+        (Some(_), Value::X0(_)) => false,
+        (None, got) => got == Value::None,
         // The library's table of the host is full from the start.
         (Some(0), Value::Desc(v, gfn, desc)) if v.index() == HOSTVISOR as usize && d.npts[0].get(gfn).pte == 0 => {
             mm1(d, gfn).is_none_or(|entry| same_pte(entry.pte, gfn, desc)) || !desc.is_valid()

@@ -3,7 +3,7 @@
 //! specification's state out of it.
 
 use super::{Leaf, SimMachine, first_level_pages, start_level};
-use crate::addr::{PAGE_SIZE, VcpuId, Vmid};
+use crate::addr::{PAGE_SIZE, Pa, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::Held;
 use crate::memory::S2Page;
@@ -34,6 +34,13 @@ impl SimMachine {
         let mut leaves = Vec::new();
         let entries = first_level_pages(table.ipa_bits) * 512;
         self.collect_raw(table.root, start_level(table.ipa_bits), entries, 0, &mut leaves);
+        leaves
+    }
+
+    /// The leaves of an SMMU's table, whose root has `entries` entries.
+    pub fn raw_leaves_of(&self, root: Pa, entries: u64) -> Vec<Leaf> {
+        let mut leaves = Vec::new();
+        self.collect_raw(root.as_u64(), 1, entries, 0, &mut leaves);
         leaves
     }
 

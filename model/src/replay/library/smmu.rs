@@ -53,15 +53,41 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
     let mut nothing = Held::nothing();
     match name {
         // The words of the tables are the library's own.
-        "get_smmu_pgd_next" | "set_smmu_pgd_next" | "get_smmu_pmd_next" | "set_smmu_pmd_next" | "get_smmu_cfg_hw_ttbr"
-        | "smmu_pt_load" | "smmu_pt_store" | "smmu_pt_clear" | "dev_load_ref" | "dev_store_ref" | "dev_load_raw"
-        | "dev_store_raw" | "get_smmu_pgshift" => Some(Did::Nothing),
+        "get_smmu_pgd_next"
+        | "set_smmu_pgd_next"
+        | "get_smmu_pmd_next"
+        | "set_smmu_pmd_next"
+        | "get_smmu_cfg_hw_ttbr"
+        | "smmu_pt_load"
+        | "smmu_pt_store"
+        | "smmu_pt_clear"
+        | "dev_load_ref"
+        | "dev_store_ref"
+        | "dev_load_raw"
+        | "dev_store_raw"
+        | "get_smmu_pgshift" => Some(Did::Nothing),
         // Parts of IO-1, which is where the library takes them, with the access whole and before it does anything.
-        "host_get_mmio_data" | "smmu_init_pte" | "smmu_get_cbndx" | "handle_smmu_global_access"
-        | "handle_smmu_cb_access" | "__handle_smmu_write" | "__handle_smmu_read" | "handle_smmu_write"
-        | "handle_smmu_read" | "handle_host_mmio" | "host_dabt_get_rd" | "host_dabt_is_write" | "host_dabt_get_as"
-        | "writel_relaxed" | "writeq_relaxed" | "readq_relaxed" | "readl_relaxed" | "host_skip_instr"
-        | "host_get_fault_ipa" | "read_hpfar_el2" | "read_esr_el2" => Some(Did::Nothing),
+        "host_get_mmio_data"
+        | "smmu_init_pte"
+        | "smmu_get_cbndx"
+        | "handle_smmu_global_access"
+        | "handle_smmu_cb_access"
+        | "__handle_smmu_write"
+        | "__handle_smmu_read"
+        | "handle_smmu_write"
+        | "handle_smmu_read"
+        | "handle_host_mmio"
+        | "host_dabt_get_rd"
+        | "host_dabt_is_write"
+        | "host_dabt_get_as"
+        | "writel_relaxed"
+        | "writeq_relaxed"
+        | "readq_relaxed"
+        | "readl_relaxed"
+        | "host_skip_instr"
+        | "host_get_fault_ipa"
+        | "read_hpfar_el2"
+        | "read_esr_el2" => Some(Did::Nothing),
         "get_smmu_num" => number(SMMU_COUNT),
         "get_smmu_num_context_banks" => number(s.smmu(args.smmu(0)?)?.1),
         "get_smmu_size" => number(s.smmu(args.smmu(0)?)?.0.size()),

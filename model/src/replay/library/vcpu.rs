@@ -4,7 +4,7 @@
 use super::args::Args;
 use super::{Did, Library, Row, done, number};
 use crate::constants::{HOSTVISOR, VCPU_PER_VM};
-use crate::library::world;
+use crate::library::{contexts, world};
 use crate::oracle;
 use corevisor::abi::run_page;
 use corevisor::addr::{VcpuId, Vmid};
@@ -37,7 +37,8 @@ impl Library {
     /// somebody to ask.
     fn ask(&self, v: Vmid, vcpu: VcpuId, fault: bool) {
         *self.shared.lock().expect("nobody panicked") = self.claims(v, fault);
-        let (mut vm, _) = (self.core.acquire_lock_vm(v, &mut Held::nothing()).0, ());
+        let mut nothing = Held::nothing();
+        let (mut vm, _) = self.core.acquire_lock_vm(v, &mut nothing);
         vm.vcpu_mut(vcpu).run_page.get_or_insert(world::run_page(v, vcpu));
     }
 
@@ -55,6 +56,18 @@ impl Library {
     fn current(&self) -> Option<(Vmid, VcpuId)> {
         let v = Vmid::new_vm(self.before.cur_vmid.into())?;
         Some((v, VcpuId::new(self.before.cur_vcpuid.into())?))
+    }
+
+    /// Makes the library's contexts of VMs those of `d`.
+    pub fn copy_contexts(&self, d: &crate::RData) {
+        for (&id, model) in &d.shadow_ctxts {
+            let (v, c) = (Vmid::new_vm((id / VCPU_PER_VM).into()), VcpuId::new((id % VCPU_PER_VM).into()));
+            if let (Some(v), Some(c)) = (v, c)
+                && let Ok((mut context, _)) = self.core.context(v, c, &mut Held::nothing())
+            {
+                contexts::assign(&mut context, model);
+            }
+        }
     }
 
     /// Where an exception's handler is, is a parameter of the vectors, and the architecture's business in the library.
@@ -78,13 +91,37 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
     let mut nothing = Held::nothing();
     match name {
         // Single words of the run page, tokens, and the CPU's registers, which a world switch moves.
-        "get_sys_reg_desc_val" | "get_exception_vector" | "get_int_esr" | "get_int_gpr" | "get_int_pc"
-        | "get_int_pstate" | "set_int_gpr" | "get_vm_fault_addr" | "get_int_new_pte" | "get_int_new_level"
-        | "get_int_run_vcpuid" | "encrypt_gp_regs" | "encrypt_sys_regs" | "host_to_core" | "core_to_host"
-        | "core_to_vm" | "restore_sysregs" | "fpsimd_restore_state" | "activate_traps" | "deactivate_traps"
-        | "timer_enable_traps" | "core_handle_sys64" | "timer_set_cntvoff" | "vm_el2_restore_state"
-        | "host_el2_restore_state" | "read_actlr_el1" | "get_cur_vmid" | "get_cur_vcpuid" | "set_per_cpu"
-        | "save_host" | "restore_host" => Some(Did::Nothing),
+        "get_sys_reg_desc_val"
+        | "get_exception_vector"
+        | "get_int_esr"
+        | "get_int_gpr"
+        | "get_int_pc"
+        | "get_int_pstate"
+        | "set_int_gpr"
+        | "get_vm_fault_addr"
+        | "get_int_new_pte"
+        | "get_int_new_level"
+        | "get_int_run_vcpuid"
+        | "encrypt_gp_regs"
+        | "encrypt_sys_regs"
+        | "host_to_core"
+        | "core_to_host"
+        | "core_to_vm"
+        | "restore_sysregs"
+        | "fpsimd_restore_state"
+        | "activate_traps"
+        | "deactivate_traps"
+        | "timer_enable_traps"
+        | "core_handle_sys64"
+        | "timer_set_cntvoff"
+        | "vm_el2_restore_state"
+        | "host_el2_restore_state"
+        | "read_actlr_el1"
+        | "get_cur_vmid"
+        | "get_cur_vcpuid"
+        | "set_per_cpu"
+        | "save_host"
+        | "restore_host" => Some(Did::Nothing),
         "get_shadow_ctxt" | "get_shadow_esr" | "get_shadow_dirty_bit" => {
             if args.number(0)? == u64::from(HOSTVISOR) {
                 return Some(Did::Nothing);
@@ -114,7 +151,11 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
             done(Ok(()))
         }
         // What the CPU has, and what a saved state says, goes to a context by the hand of the specification.
-        "vm_to_core" | "exit_populate_fault" | "save_sysregs" | "fpsimd_save_state" | "decrypt_gp_regs"
+        "vm_to_core"
+        | "exit_populate_fault"
+        | "save_sysregs"
+        | "fpsimd_save_state"
+        | "decrypt_gp_regs"
         | "decrypt_sys_regs" => Some(Did::Copied),
         "reset_gp_regs" => s.auxiliary(Auxiliary::ResetGp, args),
         "reset_sys_regs" => s.auxiliary(Auxiliary::ResetSys, args),

@@ -2,11 +2,12 @@
 //! Layers VMPower, BootCore, BootAux and BootOps, and the fields of VM records and core data.
 
 use super::args::Args;
-use super::{Did, Library, Row, done, number};
+use super::{Did, Library, Row, Value, done, number, ran};
 use crate::library;
-use corevisor::addr::Ipa;
+use crate::library::world;
+use corevisor::addr::{Ipa, Vmid};
 use corevisor::lock::Held;
-use corevisor::vm::{Image, VcpuState, VmInfo, VmState};
+use corevisor::vm::{Generation, Image, SavedPage, Seal, VcpuState, VmInfo, VmState};
 
 /// A VM's state in the library's type.
 fn vm_state(state: u64) -> Option<VmState> {
@@ -56,6 +57,19 @@ fn image(s: &Library, args: &Args, field: impl FnOnce(&mut Image, u64) -> Option
 fn image_field(s: &Library, args: &Args, field: impl FnOnce(&Image) -> u64) -> Row {
     let index = args.number(1)? as usize;
     read(s, args, |vm| Some(vm.images.get(index).map_or(0, field)))
+}
+
+impl Library {
+    /// BO-5 makes a table, which is there already if a step had to do with the VM before there was one.
+    pub fn unmake_table(&self) {
+        let empty = |v: Vmid| self.before.npts[v.index()].pt.values().all(|entry| *entry == Default::default());
+        if let Some(v) = Vmid::new_vm(self.before.core_data.next_vmid.into())
+            && self.core.root(v).is_some()
+            && empty(v)
+        {
+            self.core.free_npt(v, &mut Held::nothing()).expect("a table");
+        }
+    }
 }
 
 /// The rows.
@@ -112,6 +126,7 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
                         load_size: image.load_size,
                         remap_addr: Ipa::new(image.remap_addr)?,
                         mapped_pages: image.mapped_pages,
+                        base: None,
                     });
                 }
                 Some(())
@@ -150,6 +165,58 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
             })
         }
         "verify_image" => Some(Did::Nothing),
+        "gen_vmid" => ran(core.gen_vmid(&mut nothing), |v| Value::Number(v.index() as u64)),
+        "alloc_remap_addr" => {
+            ran(core.alloc_remap_addr(args.number(0)?, &mut nothing), |at| Value::Number(at.as_u64()))
+        }
+        "register_kvm" => {
+            s.unmake_table();
+            ran(s.core.register_kvm(&mut nothing), |v| Value::Number(v.index() as u64))
+        }
+        "register_vcpu" => {
+            let (v, vcpu) = (args.v(0)?, args.vcpu(1)?);
+            done(core.register_vcpu(v, vcpu, world::run_page(v, vcpu), &mut nothing))
+        }
+        "set_boot_info" => {
+            let index = core.set_boot_info(args.v(0)?, args.ipa(1)?, args.number(2)?, &mut nothing);
+            ran(index, |index| Value::Number(index as u64))
+        }
+        "remap_vm_image" => done(core.remap_vm_image(args.v(0)?, args.pfn(1)?, args.number(2)? as usize, &mut nothing)),
+        "verify_and_load_images" => {
+            let v = args.v(0)?;
+            s.table(v);
+            let mut calls = 0;
+            Some(loop {
+                match s.core.verify_and_load_images(v, &mut nothing) {
+                    Ok(0) => break Did::Ran(Ok(Value::None)),
+                    Ok(_) => calls += 1,
+                    Err(why) if calls > 0 => break Did::Partly(why),
+                    Err(why) => break Did::Ran(Err(why)),
+                }
+            })
+        }
+        "search_load_info" => {
+            let found = core.search_load_info(args.v(0)?, args.number(1)?, &mut nothing);
+            number(found.map_or(0, Ipa::as_u64))
+        }
+        "is_inc_exe" => number(core.is_inc_exe(args.v(0)?, &mut nothing)),
+        "save_encrypted_vcpu" => done(core.save_encrypted_vcpu(args.v(0)?, args.vcpu(1)?, &mut nothing)),
+        "load_encrypted_vcpu" => done(core.load_encrypted_vcpu(args.v(0)?, args.vcpu(1)?, &mut nothing)),
+        "save_encrypt_buf" => {
+            let (v, page, to) = (args.v(0)?, args.pa(1)?.frame(), args.pa(2)?.frame());
+            ran(core.save_encrypt_buf(v, page, to, &mut nothing), |_| Value::None)
+        }
+        "load_decrypt_buf" => {
+            let (v, page) = (args.v(0)?, args.pa(1)?.frame());
+            let saved = SavedPage {
+                seal: Seal { nonce: 0, tag: [0; 2] },
+                gfn: 0,
+                generation: Generation { lineage: 0, epoch: 0 },
+            };
+            done(core.load_decrypt_buf(v, page, saved, &mut nothing))
+        }
+        // BA-1 is BO-8's alone in the library, which has asked all that it relies on.
+        "unmap_and_load_vm_image" => Some(Did::Nothing),
         "set_vcpu_active" => done(core.set_vcpu_active(args.v(0)?, args.vcpu(1)?, &mut nothing)),
         "set_vcpu_inactive" => done(core.set_vcpu_inactive(args.v(0)?, args.vcpu(1)?, &mut nothing)),
         "set_vm_poweroff" => {
