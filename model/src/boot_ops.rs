@@ -10,10 +10,10 @@ use crate::abstract_machine::{
 use crate::boot_aux::unmap_and_load_vm_image;
 use crate::boot_core::gen_vmid;
 use crate::constants::model_only::{PAGE_HYP, REMAP_END};
-use crate::constants::state::{ACTIVE, READY, UNUSED, VERIFIED};
+use crate::constants::state::{ACTIVE, POWEROFF, READY, UNUSED, VERIFIED};
 use crate::constants::{
-    COREVISOR, HOSTVISOR, INVALID64, KVM_ADDR_SPACE, MAX_LOAD_INFO_NUM, PAGE_SIZE, is_addr, is_gfn, is_load_idx,
-    is_pfn, is_smmu, is_smmu_addr, is_smmu_cfg, is_vcpu, is_vm, is_vmid,
+    COREVISOR, HOSTVISOR, INVALID64, KVM_ADDR_SPACE, MAX_LOAD_INFO_NUM, PAGE_SIZE, PMD_PAGE_NUM, is_addr, is_gfn,
+    is_load_idx, is_pfn, is_smmu, is_smmu_addr, is_smmu_cfg, is_vcpu, is_vm, is_vmid,
 };
 use crate::locks::{acquire_lock_vm, release_lock_vm};
 use crate::mem_manager::{assign_smmu_locked, map_vm_io, unmap_smmu_locked, update_smmu_locked};
@@ -23,6 +23,7 @@ use crate::oracle;
 use crate::rdata::lock_id::{CORE, S2PAGE, SPT, pt, vm};
 use crate::rdata::{Image, RData};
 use crate::{Spec, rely};
+use std::ops::Range;
 
 /// Halts with the locks taken so far held.
 fn refuse(d: &mut RData) -> Spec {
@@ -122,7 +123,7 @@ pub fn register_kvm(d: &mut RData) -> Spec<u32> {
     Some(vmid)
 }
 
-/// Spec: BO-6 (high). D-81: when the window is full, the image count has grown already.
+/// Spec: BO-6 (high). D-19: an image may have no pages. D-81: when the window is full, the image count has grown already.
 pub fn set_boot_info(d: &mut RData, vmid: u32, load_addr: u64, size: u64) -> Spec<u32> {
     rely(is_vmid(vmid) && is_addr(load_addr) && is_addr(size))?;
     if d.halt {
@@ -134,6 +135,9 @@ pub fn set_boot_info(d: &mut RData, vmid: u32, load_addr: u64, size: u64) -> Spe
     if d.vm(vmid).vm_state != READY {
         d.halt_in_section();
         return Some(0);
+    }
+    if size == 0 {
+        d.tag(19);
     }
     let index = d.vm(vmid).next_load_info;
     if index < MAX_LOAD_INFO_NUM {
@@ -187,22 +191,46 @@ pub fn remap_vm_image(d: &mut RData, vmid: u32, pfn: u64, load_idx: u32) -> Spec
     done(d, vmid)
 }
 
-/// Spec: BO-8. The high and the low text are the same. D-20: neither alignment nor completeness is asked.
+/// Whether all images are complete, each lies in memory as it is to lie in the VM, and no two share a block of either.
+fn well_placed(d: &RData, vmid: u32) -> bool {
+    let info = d.vminfos.get(&vmid).cloned().unwrap_or_default();
+    let window = &d.npts[COREVISOR as usize];
+    let mut placed = vec![];
+    for i in 0..info.next_load_info {
+        let image = info.image(i);
+        let (pages, remap) = (image.load_size.div_ceil(PAGE_SIZE), image.remap_addr / PAGE_SIZE);
+        let (first, base) = (image.load_addr / PAGE_SIZE, window.get(remap).pfn);
+        let contiguous = (0..pages).all(|n| window.get(remap + n).pfn == base + n);
+        if pages == 0 || image.mapped_pages != pages || !contiguous || first % PMD_PAGE_NUM != base % PMD_PAGE_NUM {
+            return false;
+        }
+        let blocks = |page: u64| page / PMD_PAGE_NUM..(page + pages).div_ceil(PMD_PAGE_NUM);
+        placed.push((blocks(first), blocks(base)));
+    }
+    let apart = |a: &Range<u64>, b: &Range<u64>| a.end <= b.start || b.end <= a.start;
+    placed.iter().enumerate().all(|(i, (vm, memory))| {
+        placed[..i].iter().all(|(other_vm, other)| apart(vm, other_vm) && apart(memory, other))
+    })
+}
+
+/// Spec: BO-8. The high and the low text are the same. D-20: neither alignment nor completeness is asked. D-90: a VM
+/// whose image is not its own stops the machine, after its pages have changed hands.
 pub fn verify_and_load_images(d: &mut RData, vmid: u32) -> Spec {
     acquire_lock_vm(d, vmid)?;
     if get_vm_state(d, vmid)? == READY {
         let count = get_vm_next_load_idx(d, vmid)?;
         rely(count <= MAX_LOAD_INFO_NUM)?;
+        if !d.halt && !well_placed(d, vmid) {
+            d.tag(20);
+        }
         for i in 0..count {
             let load_addr = get_vm_load_addr(d, vmid, i)?;
             let remap_addr = get_vm_remap_addr(d, vmid, i)?;
             let mapped = get_vm_mapped_pages(d, vmid, i)?;
-            if mapped != d.vm(vmid).image(i).load_size.div_ceil(PAGE_SIZE) {
-                d.tag(20);
-            }
             rely(is_addr(load_addr) && is_addr(remap_addr))?;
             unmap_and_load_vm_image(d, vmid, load_addr, remap_addr, mapped)?;
-            if verify_image(d, vmid, remap_addr)? == 0 {
+            if verify_image(d, vmid, remap_addr)? == 0 && !d.halt {
+                d.tag(90);
                 panic(d)?;
             }
         }
@@ -225,8 +253,19 @@ pub fn alloc_smmu(d: &mut RData, vmid: u32, cbndx: u32, index: u32) -> Spec {
     if is_vm(vmid) && d.vm(vmid).vm_state == VERIFIED {
         return refuse(d);
     }
+    note_no_owner(d, vmid);
+    if is_vm(vmid) && d.vm(vmid).vm_state == POWEROFF {
+        d.tag(88);
+    }
     init_locked(d, cbndx, index)?;
     d.leave(vm(vmid))
+}
+
+/// D-88: a VM that does not exist can be the owner of a bank.
+fn note_no_owner(d: &mut RData, vmid: u32) {
+    if is_vm(vmid) && d.vm(vmid).vm_state == UNUSED {
+        d.tag(88);
+    }
 }
 
 /// Spec: BO-10 (high). D-12: the test of the state is the wrong way round.
@@ -241,6 +280,7 @@ pub fn assign_smmu(d: &mut RData, vmid: u32, pfn: u64, gfn: u64) -> Spec {
     d.enter(vm(vmid))?;
     if is_vm(vmid) {
         d.tag(12);
+        note_no_owner(d, vmid);
         if d.vm(vmid).vm_state != VERIFIED {
             return refuse(d);
         }
@@ -262,6 +302,7 @@ pub fn map_smmu(d: &mut RData, vmid: u32, cbndx: u32, index: u32, iova: u64, pte
     if is_vm(vmid) && d.vm(vmid).vm_state == VERIFIED {
         return refuse(d);
     }
+    note_no_owner(d, vmid);
     update_smmu_locked(d, vmid, cbndx, index, iova, pte)?;
     done(d, vmid)
 }
@@ -279,6 +320,7 @@ pub fn clear_smmu(d: &mut RData, vmid: u32, cbndx: u32, index: u32, iova: u64) -
     if is_vm(vmid) && d.vm(vmid).vm_state == VERIFIED {
         return refuse(d);
     }
+    note_no_owner(d, vmid);
     unmap_smmu_locked(d, cbndx, index, iova)?;
     done(d, vmid)
 }

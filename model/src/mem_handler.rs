@@ -3,9 +3,9 @@
 
 use crate::boot_ops::map_io;
 use crate::constants::state::{ACTIVE, POWEROFF};
-use crate::constants::{PAGE_SIZE, is_addr, is_paddr, is_smmu_addr, is_vm, phys_page};
+use crate::constants::{INVALID, PAGE_SIZE, is_addr, is_paddr, is_smmu_addr, is_vm, phys_page, smmu_id};
 use crate::memory_ops::clear_vm_range;
-use crate::mmio_ops::{smmu_assign_page, smmu_map_page};
+use crate::mmio_ops::{note_no_bank, smmu_assign_page, smmu_map_page};
 use crate::mmio_raw::smmu_init_pte;
 use crate::rdata::RData;
 use crate::vm_power::get_vm_poweron;
@@ -27,7 +27,13 @@ pub fn clear_vm_stage2_range(d: &mut RData, vmid: u32, start: u64, size: u64) ->
 /// Spec: MH-2. Two critical sections.
 pub fn el2_arm_lpae_map(d: &mut RData, iova: u64, paddr: u64, prot: u64, cbndx: u32, index: u32) -> Spec {
     rely(is_smmu_addr(iova) && is_paddr(paddr) && phys_page(prot) == 0)?;
-    d.tag(61);
+    // D-61: bit 16 of the address is one of the attributes, and everything in `prot` is the host's.
+    let owned = !d.halt && d.smmu_vmid.get(&smmu_id(index, cbndx)).is_some_and(|owner| *owner != INVALID);
+    let attributes = prot & !0x0040_0000_0000_07FF != 0 || (prot >> 4 & 3 != 0 && prot >> 2 & 3 == 0);
+    if owned && paddr & 0x1_0000 == 0 || attributes || paddr % PAGE_SIZE != 0 {
+        d.tag(61);
+    }
+    note_no_bank(d, cbndx, index);
     let pte = smmu_init_pte(d, prot, paddr)?;
     smmu_assign_page(d, cbndx, index, paddr / PAGE_SIZE, iova / PAGE_SIZE)?;
     smmu_map_page(d, cbndx, index, iova, pte)

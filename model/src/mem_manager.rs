@@ -11,6 +11,7 @@ use crate::constants::{
     PMD_TABLE_BIT, S2_RDWR, is_addr, is_gfn, is_paddr, is_pfn, is_smmu, is_smmu_addr, is_smmu_cfg, is_vm, is_vmid,
     phys_page,
 };
+use crate::mmio_ops::note_no_bank;
 use crate::mmio_ops_aux;
 use crate::mmio_spt_ops;
 use crate::npt_ops::{clear_host_locked, map_locked};
@@ -267,6 +268,7 @@ pub fn unmap_smmu_page(d: &mut RData, cbndx: u32, index: u32, iova: u64) -> Spec
 
 /// What MM-10 does when not halted.
 pub(crate) fn unmap_smmu_locked(d: &mut RData, cbndx: u32, index: u32, iova: u64) -> Spec {
+    note_no_bank(d, cbndx, index);
     d.rely_free(S2PAGE)?;
     d.rely_free(SPT)?;
     d.enter(S2PAGE)?;

@@ -2,10 +2,10 @@
 //! Layer: MmioOps.
 
 use crate::boot_ops::{assign_smmu, clear_smmu, map_smmu};
-use crate::constants::state::{POWEROFF, VERIFIED};
+use crate::constants::state::{POWEROFF, UNUSED, VERIFIED};
 use crate::constants::{
-    HOSTVISOR, INVALID, PAGE_SIZE, is_addr, is_gfn, is_pfn, is_smmu, is_smmu_addr, is_smmu_cfg, is_vcpu, is_vm,
-    is_vmid, phys_page, smmu_id, smmu_ttbr,
+    COREVISOR, HOSTVISOR, INVALID, PAGE_SIZE, is_addr, is_gfn, is_pfn, is_smmu, is_smmu_addr, is_smmu_cfg, is_vcpu,
+    is_vm, is_vmid, phys_page, smmu_id, smmu_ttbr,
 };
 use crate::mmio_ops_aux::{handle_host_mmio, search};
 use crate::mmio_spt_ops::init_locked;
@@ -18,6 +18,21 @@ fn done(d: &mut RData) -> Spec {
     if d.halt { Some(()) } else { d.leave(SMMU) }
 }
 
+/// D-60: SMMUs have as many banks as they have; here there are always eight.
+pub(crate) fn note_no_bank(d: &mut RData, cbndx: u32, index: u32) {
+    if cbndx >= SMMUS[index as usize].context_banks {
+        d.tag(60);
+    }
+}
+
+/// D-63: the second SMMU is not looked for.
+pub(crate) fn note_second_smmu(d: &mut RData, addr: u64) {
+    let unseen = &SMMUS[SMMU_COUNT as usize..];
+    if unseen.iter().any(|smmu| smmu.base <= addr && addr < smmu.base + smmu.size) {
+        d.tag(63);
+    }
+}
+
 /// Spec: IO-1 (high).
 pub fn emulate_mmio(d: &mut RData, addr: u64, hsr: u32) -> Spec<u32> {
     rely(is_addr(addr) && is_addr(addr | d.regs.get("far_el2") & 0xFFF) && is_vcpu(d.cur_vcpuid))?;
@@ -25,6 +40,7 @@ pub fn emulate_mmio(d: &mut RData, addr: u64, hsr: u32) -> Spec<u32> {
         return Some(0);
     }
     d.enter(SMMU)?;
+    note_second_smmu(d, addr);
     rely(is_smmu(SMMU_COUNT))?;
     let index = search(addr);
     if index != INVALID {
@@ -45,6 +61,7 @@ pub fn el2_free_smmu_pgd(d: &mut RData, cbndx: u32, index: u32) -> Spec {
     if d.halt {
         return Some(());
     }
+    note_no_bank(d, cbndx, index);
     d.enter(SMMU)?;
     let vmid = d.smmu_owner(smmu_id(index, cbndx));
     if vmid != INVALID {
@@ -74,10 +91,17 @@ pub fn el2_alloc_smmu_pgd(d: &mut RData, cbndx: u32, vmid: u32, index: u32) -> S
         return Some(());
     }
     let id = smmu_id(index, cbndx);
+    if vmid == COREVISOR {
+        d.tag(88);
+    }
     if d.smmu_owner(id) == INVALID {
         d.rely_free(SPT)?;
-        if is_vm(vmid) && d.vm(vmid).vm_state == VERIFIED {
-            d.tag(13);
+        if is_vm(vmid) {
+            match d.vm(vmid).vm_state {
+                VERIFIED => d.tag(13),
+                UNUSED | POWEROFF => d.tag(88),
+                _ => {}
+            }
         }
         d.smmu_vmid.insert(id, vmid);
         init_locked(d, cbndx, index)?;
@@ -91,6 +115,7 @@ pub fn smmu_assign_page(d: &mut RData, cbndx: u32, index: u32, pfn: u64, gfn: u6
     if d.halt {
         return Some(());
     }
+    note_no_bank(d, cbndx, index);
     d.enter(SMMU)?;
     let vmid = d.smmu_owner(smmu_id(index, cbndx));
     if vmid != INVALID {
@@ -105,6 +130,7 @@ pub fn smmu_map_page(d: &mut RData, cbndx: u32, index: u32, iova: u64, pte: u64)
     if d.halt {
         return Some(());
     }
+    note_no_bank(d, cbndx, index);
     d.enter(SMMU)?;
     let vmid = d.smmu_owner(smmu_id(index, cbndx));
     if vmid != INVALID {
@@ -119,6 +145,7 @@ pub fn el2_arm_lpae_iova_to_phys(d: &mut RData, iova: u64, cbndx: u32, index: u3
     if d.halt {
         return Some(0);
     }
+    note_no_bank(d, cbndx, index);
     d.enter(SPT)?;
     let pte = d.spts.get(smmu_ttbr(index, cbndx), iova / PAGE_SIZE).pte;
     d.leave(SPT)?;
@@ -131,6 +158,7 @@ pub fn el2_arm_lpae_clear(d: &mut RData, iova: u64, cbndx: u32, index: u32) -> S
     if d.halt {
         return Some(());
     }
+    note_no_bank(d, cbndx, index);
     d.enter(SMMU)?;
     let vmid = d.smmu_owner(smmu_id(index, cbndx));
     if vmid != INVALID {

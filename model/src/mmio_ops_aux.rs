@@ -2,6 +2,7 @@
 //! Layer: MmioOpsAux.
 
 use crate::constants::{INVALID, is_addr, is_smmu};
+use crate::mmio_ops::note_second_smmu;
 use crate::rdata::{RData, SMMU_COUNT, SMMUS, lock_id};
 use crate::{Spec, rely};
 
@@ -12,6 +13,7 @@ pub fn is_smmu_range(d: &mut RData, addr: u64) -> Spec<u32> {
         return Some(INVALID);
     }
     rely(is_smmu(SMMU_COUNT))?;
+    note_second_smmu(d, addr);
     Some(search(addr))
 }
 

@@ -2,6 +2,7 @@
 //! Layer: MmioSPTOps.
 
 use crate::constants::{PAGE_SIZE, is_smmu, is_smmu_addr, is_smmu_cfg, smmu_ttbr};
+use crate::mmio_ops::note_no_bank;
 use crate::npt_ops::note_full;
 use crate::page_table::Mapped;
 use crate::rdata::{RData, lock_id};
@@ -16,8 +17,25 @@ pub fn init_spt(d: &mut RData, cbndx: u32, index: u32) -> Spec {
     init_locked(d, cbndx, index)
 }
 
+/// D-64: a table that maps pages is forgotten, and the pages' counts stay.
+pub(crate) fn note_in_use(d: &mut RData, cbndx: u32, index: u32) {
+    let ttbr = smmu_ttbr(index, cbndx);
+    if d.spts.pt.range((ttbr, 0)..=(ttbr, u64::MAX)).any(|(_, entry)| entry.pte != 0) {
+        d.tag(64);
+    }
+}
+
+/// D-89: one mapping takes another one's place.
+pub(crate) fn note_other(d: &mut RData, cbndx: u32, index: u32, addr: u64, pte: u64) {
+    let old = d.spts.get(smmu_ttbr(index, cbndx), addr / PAGE_SIZE).pte;
+    if old != 0 && pte != 0 && old != pte {
+        d.tag(89);
+    }
+}
+
 /// Forgets the table of a bank, under SPT.
 pub(crate) fn init_locked(d: &mut RData, cbndx: u32, index: u32) -> Spec {
+    note_in_use(d, cbndx, index);
     d.enter(lock_id::SPT)?;
     d.spts.clear(cbndx, index);
     d.leave(lock_id::SPT)
@@ -47,6 +65,7 @@ pub fn map_spt(d: &mut RData, cbndx: u32, index: u32, addr: u64, pte: u64) -> Sp
 /// One mapping operation under SPT. A halt leaves the lock held.
 pub(crate) fn map_locked(d: &mut RData, cbndx: u32, index: u32, addr: u64, pte: u64) -> Spec {
     d.enter(lock_id::SPT)?;
+    note_other(d, cbndx, index, addr, pte);
     match d.spts.local_spt_map(cbndx, index, addr, pte) {
         Mapped::Done => d.leave(lock_id::SPT),
         halt => {
@@ -63,6 +82,7 @@ pub fn unmap_spt(d: &mut RData, cbndx: u32, index: u32, addr: u64) -> Spec<u64> 
     if d.halt {
         return Some(0);
     }
+    note_no_bank(d, cbndx, index);
     let pte = unmap_locked(d, cbndx, index, addr)?;
     Some(if d.halt { 0 } else { pte })
 }

@@ -2,6 +2,7 @@
 //! Layer: MmioSPTWalk. From here upward a table is its abstract map.
 
 use crate::constants::{PAGE_SIZE, is_smmu, is_smmu_addr, is_smmu_cfg, smmu_ttbr};
+use crate::mmio_spt_ops::{note_in_use, note_other};
 use crate::npt_ops::note_full;
 use crate::page_table::Mapped;
 use crate::rdata::{RData, lock_id};
@@ -14,6 +15,7 @@ pub fn clear_smmu_pt(d: &mut RData, cbndx: u32, index: u32) -> Spec {
         return Some(());
     }
     d.rely_held(lock_id::SPT)?;
+    note_in_use(d, cbndx, index);
     d.spts.clear(cbndx, index);
     d.tstate = 1;
     Some(())
@@ -37,6 +39,7 @@ pub fn set_smmu_pt(d: &mut RData, cbndx: u32, index: u32, addr: u64, pte: u64) -
     }
     d.rely_held(lock_id::SPT)?;
     rely(d.tstate == 0)?;
+    note_other(d, cbndx, index, addr, pte);
     match d.spts.local_spt_map(cbndx, index, addr, pte) {
         Mapped::Done => d.tstate = 1,
         halt => {

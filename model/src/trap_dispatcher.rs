@@ -9,7 +9,7 @@ use crate::boot_ops::{register_kvm, register_vcpu, remap_vm_image, set_boot_info
 use crate::constants::model_only::EC_SYS64;
 use crate::constants::{
     COREVISOR, EC_HVC64, ESR_EC_SHIFT, HOSTVISOR, KVM_ADDR_SPACE, KVM_PFN_SPACE, KVM_PHYS_SIZE, MAX_LOAD_INFO_NUM,
-    SMMU_NUM, SMMU_NUM_CTXT_BANKS, VCPU_PER_VM, hvc, phys_page,
+    PAGE_SIZE, SMMU_NUM, SMMU_NUM_CTXT_BANKS, VCPU_PER_VM, hvc, phys_page,
 };
 use crate::fault_handler::core_handle_pvops;
 use crate::mem_handler::{clear_vm_stage2_range, el2_arm_lpae_map, kvm_phys_addr_ioremap};
@@ -82,6 +82,10 @@ fn dispatch(d: &mut RData, call: u64, args: &Args) -> Option<Spec<Option<u64>>> 
         hvc::TIMER_SET_CNTVOFF => timer_set_cntvoff(d),
         hvc::CLEAR_VM_S2_RANGE => {
             let (vmid, start, size) = (args.vm(1)?, args.addr(2, KVM_ADDR_SPACE)?, args.addr(3, KVM_ADDR_SPACE)?);
+            // D-50: page numbers have 28 bits.
+            if start + size.next_multiple_of(PAGE_SIZE) >= KVM_PHYS_SIZE {
+                d.tag(50);
+            }
             clear_vm_stage2_range(d, vmid, start, size)
         }
         hvc::SET_BOOT_INFO => {

@@ -130,6 +130,12 @@ pub fn prep_abort(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     let ctxt = d.ctxt(vmid, vcpuid);
     let gfn = ctxt.get("hpfar_el2") / 16;
     rely(is_gfn(gfn))?;
+    let ctxt = d.ctxt(vmid, vcpuid);
+    if gfn * PAGE_SIZE >= MAX_MMIO_ADDR && matches!(ctxt.get("esr_el2") & 0x3F, 4..=7) {
+        // The library notes that a page may be offered.
+        d.tag(37);
+    }
+    let ctxt = d.ctxt(vmid, vcpuid);
     if gfn * PAGE_SIZE < MAX_MMIO_ADDR {
         let read = esr & ESR_WNR == 0 && esr & ESR_S1PTW == 0;
         ctxt.set("dirty", if read { 1 << (esr >> 16 & 31) } else { DIRTY_PC_FLAG });
@@ -149,11 +155,15 @@ pub fn update_exception_gp_regs(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     }
     let ctxt = d.ctxt(vmid, vcpuid);
     let pstate = ctxt.get("pstate");
+    let other = pstate != ctxt.get("spsr_el1");
     ctxt.set("elr_el1", ctxt.get("pc"));
     ctxt.set("pc", oracle::exception_vector(pstate));
     ctxt.set("spsr_0", pstate);
     ctxt.set("pstate", PSTATE_FAULT_BITS_64);
     ctxt.set("esr_el1", 0);
+    if other {
+        d.tag(94);
+    }
     Some(())
 }
 

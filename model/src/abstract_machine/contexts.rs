@@ -28,6 +28,10 @@ pub fn set_shadow_ctxt(d: &mut RData, vmid: u32, vcpuid: u32, index: u32, value:
     rely_ctxt(vmid, vcpuid)?;
     if let Some(reg) = by_index(index) {
         d.ctxt(vmid, vcpuid).set(reg, value);
+        let (one, other) = (d.ctxt(vmid, vcpuid).get("spsr_el1"), d.ctxt(vmid, vcpuid).get("spsr_0"));
+        if matches!(reg, "spsr_el1" | "spsr_0") && one != other {
+            d.tag(94);
+        }
     }
     Some(())
 }

@@ -181,5 +181,12 @@ field! {
     /// Spec: AM-73.
     fn get_vm_inc_exe -> u32 = |d| d.vm(vmid).inc_exe;
     /// Spec: AM-74. D-22: writes the image count.
-    fn set_vm_inc_exe = |d, value| d.vm(vmid).next_load_info = value;
+    fn set_vm_inc_exe = |d, value| {
+        let info = d.vm(vmid);
+        let other = info.next_load_info != value || info.inc_exe != value;
+        info.next_load_info = value;
+        if other {
+            d.tag(22);
+        }
+    };
 }

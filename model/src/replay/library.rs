@@ -258,8 +258,8 @@ impl Lockstep {
         // A low form that does something else than the high one, which is the one that counts.
         let mut high = self.library.before.clone();
         let wanted = dispatch(&mut high, name, &step.args);
+        tags.extend(high.take_tags());
         if !alike(&outcome, &self.model, &wanted, &high) {
-            tags.extend(high.take_tags());
             tags.extend(low_difference(name));
         }
         (outcome, tags)

@@ -53,7 +53,9 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
     let mut nothing = Held::nothing();
     match name {
         // The words of the tables are the library's own.
-        "get_smmu_pgd_next"
+        "alloc_smmu_pgd_page"
+        | "alloc_smmu_pmd_page"
+        | "get_smmu_pgd_next"
         | "set_smmu_pgd_next"
         | "get_smmu_pmd_next"
         | "set_smmu_pmd_next"
