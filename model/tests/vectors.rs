@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The model against everything that the Coq definitions computed, and proof that the comparison can fail.
 
-use model::replay::{Model, Script, Tally, Verdict, is_modelled, run};
+use model::replay::{LibraryTally, Model, Script, Tally, Verdict, is_modelled, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,17 @@ fn the_model_agrees_with_all_vectors() {
         assert!(tally.passed > 0, "{file} is empty");
         assert!(tally.failures.is_empty(), "{file}: {}", tally.failures[0]);
         assert!(tally.not_modelled.is_empty(), "{file}: not modelled: {:?}", tally.not_modelled);
+    }
+}
+
+#[test]
+fn the_library_agrees_with_all_vectors() {
+    for file in files() {
+        let tally = LibraryTally::of(&read(&file));
+        println!("{file}: library: {tally}, at {:?}", tally.deviations);
+        assert!(tally.passed > 0, "{file} is empty");
+        assert!(tally.failures.is_empty(), "{file}: {}", tally.failures[0]);
+        assert!(tally.unknown.is_empty(), "{file}: not in the library: {:?}", tally.unknown);
     }
 }
 

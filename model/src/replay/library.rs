@@ -451,8 +451,22 @@ impl LibraryTally {
 
     /// Runs all scripts of a file's text. Lines that are no scripts are the model's failures.
     pub fn of(text: &str) -> Self {
+        let lines: Vec<&str> = text.lines().collect();
+        let share = lines.len().div_ceil(std::thread::available_parallelism().map_or(1, Into::into)).max(1);
         let mut tally = Self::default();
-        for script in text.lines().filter_map(|line| Script::parse(line).ok()) {
+        std::thread::scope(|scope| {
+            let shares: Vec<_> = lines.chunks(share).map(|lines| scope.spawn(move || Self::of_lines(lines))).collect();
+            for share in shares {
+                tally.extend(share.join().expect("a panic ends the program"));
+            }
+        });
+        tally
+    }
+
+    /// Runs the scripts of some lines, one after the other.
+    fn of_lines(lines: &[&str]) -> Self {
+        let mut tally = Self::default();
+        for script in lines.iter().filter_map(|line| Script::parse(line).ok()) {
             let ended = run(&script, &mut tally.steps);
             tally.add(ended);
         }

@@ -135,7 +135,7 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
         "clear_vm_range" => {
             let (v, pfn) = (args.v(0)?, args.pfn(1)?);
             s.table(v);
-            done(s.core.clear_vm_range(v, pfn, args.number(2)?, &mut nothing))
+            done(s.core.clear_vm_range(v, pfn, not_for_ever(args.number(2)?)?, &mut nothing))
         }
         "prot_and_map_vm_s2pt" => {
             let (v, ipa, pa) = (args.v(0)?, args.ipa(1)?, page_in(args.number(2)?));
@@ -144,6 +144,7 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
         }
         "grant_stage2_sg_gpa" | "revoke_stage2_sg_gpa" => {
             let (v, ipa, size) = (args.v(0)?, args.ipa(1)?, args.number(2)?);
+            not_for_ever(size / PAGE_SIZE)?;
             s.table(v);
             // What is left of a long range is the next call's.
             let mut pages = 0;
@@ -177,6 +178,7 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
         }
         "kvm_phys_addr_ioremap" => {
             let (v, gpa, pa, size) = (args.v(0)?, args.ipa(1)?, args.pa(2)?, args.number(3)?);
+            not_for_ever(size / PAGE_SIZE)?;
             s.table(v);
             let (mut gpa, mut pa, mut left) = (gpa, pa, size);
             Some(loop {
@@ -198,6 +200,14 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
         }
         _ => Some(Did::Unknown),
     }
+}
+
+/// Pages that a step may be about.
+const MANY_PAGES: u64 = 1 << 16;
+
+/// A number of pages. None where the library would call for minutes, page by page, as the host would.
+fn not_for_ever(pages: u64) -> Option<u64> {
+    (pages <= MANY_PAGES).then_some(pages)
 }
 
 /// The page address in a descriptor.
