@@ -20,7 +20,7 @@ fn done(d: &mut RData) -> Spec {
 
 /// D-60: SMMUs have as many banks as they have; here there are always eight.
 pub(crate) fn note_no_bank(d: &mut RData, cbndx: u32, index: u32) {
-    if cbndx >= SMMUS[index as usize].context_banks {
+    if SMMUS.get(index as usize).is_some_and(|smmu| cbndx >= smmu.context_banks) {
         d.tag(60);
     }
 }

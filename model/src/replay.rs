@@ -11,6 +11,7 @@ mod script;
 
 pub use dispatch::{Outcome, dispatch, is_modelled};
 pub use final_state::Final;
+pub use library::conform;
 pub use library::{Ended, LibraryTally, Steps, run as run_on_library};
 pub use model::Model;
 pub use script::{Arg, Init, Script, Step};

@@ -69,6 +69,11 @@ fn same(model: &NptEntry, library: &NptEntry) -> bool {
     (model.pfn, attributes(model)) == (library.pfn, attributes(library))
 }
 
+/// Whether an entry of the model's and one of the library's say the same, and something.
+pub fn same_entry(model: &NptEntry, library: &NptEntry) -> bool {
+    *model != NptEntry::default() && same(model, library)
+}
+
 /// The record of `pfn`, or of the record `key` of the table that is indexed so.
 fn page_of(d: &RData, key: u64) -> Option<u64> {
     match d.s2page.index() {

@@ -9,6 +9,7 @@
 //! library has no such thing as the step works on: such a step is the model's alone.
 
 mod args;
+pub mod conform;
 mod memory;
 mod npt;
 mod smmu;
@@ -40,8 +41,6 @@ pub enum Value {
     None,
     /// A number.
     Number(u64),
-    /// A value that is not the specification's: a handle, or an address of Corevisor's own.
-    Own,
     /// A leaf of an SMMU's table: the page counts.
     SmmuDesc(Desc),
     /// What the host's call returned in x0.
@@ -369,7 +368,6 @@ fn is_host_block(step: &Step) -> bool {
 /// Compares a value.
 fn compare(d: &RData, wanted: Option<u64>, got: Value) -> Result<(), String> {
     let same = match (wanted, got) {
-        (_, Value::Own) => true,
         (Some(wanted), Value::Number(got)) => wanted == got,
         (Some(wanted), Value::SmmuDesc(desc)) => phys_page(wanted) == desc.pp().as_u64(),
         // The result of a call, for those that have one; it is no value of the function's.
