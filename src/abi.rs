@@ -140,6 +140,8 @@ pub mod primitive {
     pub const ENTROPY: u64 = 9;
     /// `timer_set_cntvoff`; the address is not looked at.
     pub const TIMER_SET_CNTVOFF: u64 = 10;
+    /// Has `verify_image` accept every image from now on (x3 = 1), or none (x3 = 0); the address is not looked at.
+    pub const ACCEPT_IMAGES: u64 = 11;
 }
 
 /// The counters of STATS. Those up to [`stat::TLB_INVALIDATIONS`] only grow.

@@ -115,6 +115,10 @@ pub trait Machine {
     /// Says one line about a refusal; the machine limits the rate.
     fn log_refusal(&self, line: core::fmt::Arguments<'_>);
 
+    /// Has [`Self::verify_image`] accept every image from now on, or none: in place of a key, in test images.
+    #[cfg(feature = "semihosting")]
+    fn accept_images(&self, accept: bool);
+
     /// Provokes a fault of Corevisor's own ([`crate::abi::test_call::CRASH`]).
     #[cfg(feature = "semihosting")]
     fn crash(&self, kind: u64);

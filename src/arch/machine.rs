@@ -9,6 +9,8 @@ use crate::trap::LogSource;
 use crate::vcpu::ContextLock;
 use crate::{read_sysreg, write_sysreg};
 use aarch64_cpu::asm::barrier;
+#[cfg(feature = "semihosting")]
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// AArch64 at EL2, with an identity map of what Corevisor owns.
 #[derive(Debug)]
@@ -67,10 +69,14 @@ unsafe extern "C" {
     fn secondary_entry();
 }
 
+/// Set by a test. tools/check-release looks for the name.
+#[cfg(feature = "semihosting")]
+static TEST_ACCEPTS_IMAGES: AtomicBool = AtomicBool::new(false);
+
 impl Machine for Hardware {
     type Records = &'static mut [S2Page];
     type Contexts = &'static [ContextLock];
-    const VMS: bool = false;
+    const VMS: bool = true;
 
     fn cpu(&self) -> usize {
         percpu::index()
@@ -176,8 +182,11 @@ impl Machine for Hardware {
         unsafe { fixmap::write_register(at, width, value) };
     }
 
-    /// No key to verify images with is built in yet, so none is authentic.
+    /// No key to verify images with is built in yet, so none is authentic. In test images a test may say otherwise.
     fn verify_image(&self, _v: Vmid, _remap_addr: Ipa) -> bool {
+        #[cfg(feature = "semihosting")]
+        return TEST_ACCEPTS_IMAGES.load(Ordering::Relaxed);
+        #[cfg(not(feature = "semihosting"))]
         false
     }
 
@@ -201,6 +210,11 @@ impl Machine for Hardware {
 
     fn log_refusal(&self, line: core::fmt::Arguments<'_>) {
         console::log_refusal(line);
+    }
+
+    #[cfg(feature = "semihosting")]
+    fn accept_images(&self, accept: bool) {
+        TEST_ACCEPTS_IMAGES.store(accept, Ordering::Relaxed);
     }
 
     #[cfg(feature = "semihosting")]

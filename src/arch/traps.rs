@@ -108,7 +108,11 @@ fn call(
 ) {
     match core.host_hvc_handler(conduit, syndrome.immediate(), regs, held) {
         HostAction::Resume => {}
-        HostAction::Run { .. } => regs[0] = abi::NOT_SUPPORTED as u64,
+        HostAction::Run { .. } => {
+            // The hardware can't switch worlds yet.
+            core.count(stat::REFUSED_CALL);
+            regs[0] = abi::NOT_SUPPORTED as u64;
+        }
     }
 }
 

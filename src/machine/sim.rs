@@ -718,6 +718,11 @@ impl Machine for SimMachine {
     }
 
     #[cfg(feature = "semihosting")]
+    fn accept_images(&self, accept: bool) {
+        self.on_verify_image(move |_, _| accept);
+    }
+
+    #[cfg(feature = "semihosting")]
     fn crash(&self, kind: u64) {
         panic!("crash {kind} provoked");
     }

@@ -8,8 +8,8 @@ use crate::corevisor::{FIXED_TABLE_PAGES, VM_TABLE_PAGES, host_table_pages};
 use crate::memory::{MAX_REGIONS, MemRegions, S2Page};
 use arrayvec::ArrayVec;
 
-/// Bytes of a CPU's stack at EL2.
-pub const STACK_SIZE: u64 = 16 * 1024;
+/// Bytes of a CPU's stack at EL2. Calls that encrypt need a third of it.
+pub const STACK_SIZE: u64 = 32 * 1024;
 /// Bytes of the unmapped page below each stack.
 pub const GUARD_SIZE: u64 = PAGE_SIZE;
 /// Largest device tree that the host is given; also what its loader promises to keep free (arm64 boot protocol).

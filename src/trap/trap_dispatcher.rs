@@ -140,8 +140,9 @@ impl<M: Machine + LogSource> Corevisor<M> {
         }
     }
 
-    /// [`abi::test_call::PRIMITIVE`].
+    /// [`abi::test_call::PRIMITIVE`]. A page on the stack is not to be there in other calls.
     #[cfg(feature = "semihosting")]
+    #[inline(never)]
     fn primitive(&self, regs: &mut Registers) -> Result<(), Refused> {
         use crate::addr::{PAGE_SIZE, Pa};
         use crate::machine::Width::{Double, Word};
@@ -168,6 +169,7 @@ impl<M: Machine + LogSource> Corevisor<M> {
                 result = bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
             }
             primitive::TIMER_SET_CNTVOFF => machine.timer_set_cntvoff(value),
+            primitive::ACCEPT_IMAGES => machine.accept_images(value == 1),
             _ => return Err(Refused::Argument(1)),
         }
         regs[1] = result;

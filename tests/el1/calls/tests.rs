@@ -19,8 +19,9 @@ crate::tests! {
         unknown_ids;
     host_calls:
         numbers_that_are_no_host_calls,
-        later_calls_in_range,
-        later_calls_out_of_range;
+        calls_in_range,
+        calls_out_of_range,
+        the_counter_is_set_off;
     stats:
         every_counter,
         no_counter,

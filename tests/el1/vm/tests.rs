@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The list of tests.
+
+mod calls;
+mod images;
+mod life;
+mod save;
+
+crate::tests! {
+    life:
+        vms_come_and_go,
+        run_pages_are_in_use,
+        all_ids_are_used_and_come_back,
+        calls_on_no_vm,
+        device_memory;
+    images:
+        a_refused_image_comes_back_zeroed,
+        an_accepted_image_is_the_vms,
+        images_that_are_not_whole,
+        pages_that_are_not_the_hosts;
+    save:
+        pages_are_sealed;
+    life:
+        two_cpus_make_vms,
+        nothing_is_left;
+}
