@@ -73,7 +73,8 @@ coverage:
 footprint: setup-run image target/initramfs.img
 	@tools/footprint
 
-bench: setup-run image target/initramfs.img
+bench: setup-run image test-image target/initramfs.img
+	@tools/cost
 	@tools/bench
 
 clippy: setup-lint

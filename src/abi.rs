@@ -113,6 +113,8 @@ pub mod test_call {
     /// Has the machine carry out one of its primitives: x1 = which of [`primitive`], x2 = an address, x3 = a value.
     /// Returns x0 = 0, x1 = what the primitive returned.
     pub const PRIMITIVE: u32 = BASE + 3;
+    /// x1 = page frame number. Asks for its owner (PM-1): returns x0 = 0, x1 = the principal, all ones for nobody.
+    pub const OWNER: u32 = BASE + 4;
 }
 
 /// The first argument of [`test_call::PRIMITIVE`]; names are those of [`crate::machine::Machine`].

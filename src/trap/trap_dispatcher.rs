@@ -128,6 +128,10 @@ impl<M: Machine + LogSource> Corevisor<M> {
             test_call::TAKE_PAGE => pfn.and_then(|pfn| self.assign_pfn_to_vm(vm?, pfn.host_gfn(), pfn, outer)),
             test_call::GIVE_PAGE => pfn.and_then(|pfn| self.clear_vm_page(vm?, pfn, outer)),
             test_call::PRIMITIVE => self.primitive(regs),
+            test_call::OWNER => pfn.map(|pfn| {
+                let owner = self.acquire_lock_s2page(outer).0.get_pfn_owner(pfn);
+                regs[1] = owner.map_or(u64::MAX, |owner| owner.index() as u64);
+            }),
             test_call::CRASH => {
                 self.machine().crash(regs[1]);
                 Ok(())

@@ -5,7 +5,7 @@ import re
 
 from . import guest, paths
 from .console import Failure
-from .machine import Machine, corevisor, modules
+from .machine import Machine, corevisor, modules, unreserved
 
 RANGE = r"{}: +0x([0-9a-f]+) *- *0x([0-9a-f]+)"
 # Printed after both ranges.
@@ -25,8 +25,7 @@ def ranges(text):
 
 def start_arguments(memory, smp):
     """QEMU's command line to learn the footprint on a machine of this size, which ours need not have to spare."""
-    backend = f"memory-backend-ram,id=ram,size={memory},reserve=off"
-    machine = Machine(smp=smp, memory=memory, extra=("-object", backend, "-machine", "memory-backend=ram"))
+    machine = Machine(smp=smp, memory=memory, extra=unreserved(memory))
     return [*machine.arguments(), *corevisor(), *modules(memory, guest.kernel(), paths.INITRAMFS, "")]
 
 

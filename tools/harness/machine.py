@@ -33,6 +33,12 @@ class Machine:
         ]
 
 
+def unreserved(memory):
+    """Arguments for a machine with more memory than ours has to spare, most of which it never touches."""
+    backend = f"memory-backend-ram,id=ram,size={memory},reserve=off"
+    return ("-object", backend, "-machine", "memory-backend=ram")
+
+
 def corevisor(options="", image_file=paths.IMAGE):
     """Arguments that start Corevisor with these options on its command line."""
     return ["-kernel", str(image_file), *(("-append", options) if options else ())]

@@ -13,12 +13,14 @@ pub mod test_call {
     pub const CRASH: u32 = 0xC600_1F02;
     /// Has the machine carry out one of its primitives.
     pub const PRIMITIVE: u32 = 0xC600_1F03;
+    /// Asks for the owner of a page.
+    pub const OWNER: u32 = 0xC600_1F04;
 
     #[cfg(feature = "semihosting")]
     const _: () = {
         use corevisor::abi::test_call as abi;
         assert!(TAKE_PAGE == abi::TAKE_PAGE && GIVE_PAGE == abi::GIVE_PAGE && CRASH == abi::CRASH);
-        assert!(PRIMITIVE == abi::PRIMITIVE);
+        assert!(PRIMITIVE == abi::PRIMITIVE && OWNER == abi::OWNER);
     };
 }
 
