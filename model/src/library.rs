@@ -8,7 +8,7 @@ mod view;
 pub mod world;
 
 pub use correspondence::{corresponds, mm1};
-pub use view::{Observer, Run, View};
+pub use view::{Observer, Run, View, complete};
 
 use crate::constants::model_only::{PAGE_HYP, PAGE_S2_KERNEL};
 use crate::constants::{INVALID, INVALID64, PAGE_GUEST, PAGE_S2_DEVICE, PAGE_SIZE, S2_RDWR, TABLE, phys_page};

@@ -4,13 +4,15 @@
 use super::contexts;
 use super::world::RUN_PAGES;
 use super::{Core, decode, s2page};
+use crate::constants::TABLE;
 use crate::constants::model_only::SMMU_HOST_OFFSET;
 use crate::constants::{
     COREVISOR, HOSTVISOR, INVALID, INVALID64, PAGE_GUEST, PAGE_SIZE, PTRS_PER_S2_PGD, SMMU_NUM, SMMU_NUM_CTXT_BANKS,
-    VCPU_PER_VM, ctxt_id, pgd_idx, pgd_start, phys_page, pmd_idx, pmd_start, pud_idx, pud_start, smmu_id,
+    VCPU_PER_VM, ctxt_id, pgd_idx, pgd_start, phys_page, pmd_idx, pmd_start, pud_idx, pud_start, s2_pgd_idx, smmu_id,
+    smmu_ttbr,
 };
 use crate::oracle;
-use crate::page_table::NptEntry;
+use crate::page_table::{Npt, NptEntry, SptEntry};
 use crate::rdata::{CoreData, Image, MemRegion, RData, S2Index, S2Page, VmInfo};
 use crate::registers::RegisterFile;
 use corevisor::addr::{self, VcpuId, Vmid};
@@ -371,21 +373,42 @@ impl View {
             let npt = d.npt(vmid);
             for run in &**table {
                 npt.pt.extend((run.gfn..run.gfn + run.pages).map(|gfn| (gfn, run.entry(gfn))));
-                for block in run.gfn / 512..(run.gfn + run.pages).div_ceil(512) {
-                    let address = block * 512 * PAGE_SIZE;
-                    npt.pgd_t.insert(pgd_idx(address));
-                    npt.pud_t.insert((pgd_idx(address), pud_idx(address)));
-                    npt.pmd_t.insert((pgd_idx(address), pud_idx(address), pmd_idx(address)));
-                }
             }
-            npt.pgd_next = pgd_start(vmid) + npt.pgd_t.len() as u64 * PAGE_SIZE;
-            npt.pud_next = pud_start(vmid) + npt.pud_t.len() as u64 * PAGE_SIZE;
-            npt.pmd_next = pmd_start(vmid) + npt.pmd_t.len() as u64 * PAGE_SIZE;
+            complete(npt, vmid);
         }
+        for (&(id, gfn), &pfn) in &*self.spts {
+            let (ttbr, address) = (smmu_ttbr(id / SMMU_NUM_CTXT_BANKS, id % SMMU_NUM_CTXT_BANKS), gfn * PAGE_SIZE);
+            d.spts.pt.insert((ttbr, gfn), SptEntry { pfn, pte: address_bits(pfn) });
+            d.spts.pgd_t.insert((ttbr, s2_pgd_idx(address)));
+            d.spts.pmd_t.insert((ttbr, s2_pgd_idx(address), pmd_idx(address)));
+        }
+        d.spts.pgd_next += d.spts.pgd_t.len() as u64 * PAGE_SIZE;
+        d.spts.pmd_next += d.spts.pmd_t.len() as u64 * PAGE_SIZE;
         d.vminfos = self.vms.clone();
         d.core_data = self.core_data;
         d.smmu_vmid = self.smmu_vmid.clone();
         d.shadow_ctxts = self.ctxts.clone();
         d
     }
+}
+
+/// A leaf of an SMMU's table, with attributes of no interest.
+fn address_bits(pfn: u64) -> u64 {
+    (pfn * PAGE_SIZE) | TABLE
+}
+
+/// Makes the tables of `vmid` that exist, and its bump pointers, those that its entries need.
+pub fn complete(npt: &mut Npt, vmid: u32) {
+    (npt.pgd_t, npt.pud_t, npt.pmd_t) = Default::default();
+    for (&gfn, entry) in &npt.pt {
+        let address = gfn * PAGE_SIZE;
+        npt.pgd_t.insert(pgd_idx(address));
+        npt.pud_t.insert((pgd_idx(address), pud_idx(address)));
+        if entry.level == 3 {
+            npt.pmd_t.insert((pgd_idx(address), pud_idx(address), pmd_idx(address)));
+        }
+    }
+    npt.pgd_next = pgd_start(vmid) + npt.pgd_t.len() as u64 * PAGE_SIZE;
+    npt.pud_next = pud_start(vmid) + npt.pud_t.len() as u64 * PAGE_SIZE;
+    npt.pmd_next = pmd_start(vmid) + npt.pmd_t.len() as u64 * PAGE_SIZE;
 }

@@ -7,9 +7,8 @@ use super::{Ended, Lockstep, Next, Steps};
 use crate::constants::{HOSTVISOR, INVALID64, PAGE_SIZE};
 use crate::explore::random::Random;
 use crate::invariants::{Strength, check_all};
-use crate::library::View;
 use crate::library::correspondence::same_entry;
-use crate::page_table::SptEntry;
+use crate::library::{View, complete};
 use crate::rdata::{RData, S2Index};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -100,7 +99,8 @@ fn pfn(random: &mut Random) -> u64 {
 fn arg(kind: Kind, random: &mut Random) -> Arg {
     let odd = below(random, 64) == 0;
     Arg::Number(match kind {
-        Vm if odd => below(random, 18),
+        // Others have no table in the library before they exist.
+        Vm if odd => [0, 16, 17][below(random, 3) as usize],
         Vm => 1 + below(random, 3),
         Principal => below(random, 4),
         Vcpu if odd => below(random, 9),
@@ -122,14 +122,19 @@ fn arg(kind: Kind, random: &mut Random) -> Arg {
     })
 }
 
-/// A step.
+/// The step called `name`.
+fn named(name: &str, args: Vec<Arg>) -> Step {
+    Step { name: name.to_owned(), args, ret: None, halt: false }
+}
+
+/// A random step.
 fn step(random: &mut Random) -> Step {
     let total: u64 = STEPS.iter().map(|(_, weight, _)| weight).sum();
     let mut at = below(random, total);
     for (name, weight, kinds) in STEPS {
         if at < weight {
             let args = kinds.iter().map(|&kind| arg(kind, random)).collect();
-            return Step { name: name.to_owned(), args, ret: None, halt: false };
+            return named(name, args);
         }
         at -= weight;
     }
@@ -174,7 +179,7 @@ pub fn conform(steps: u64, seed: u64) -> Result<Report, String> {
         let mut both = Lockstep::start(Init::High);
         let mut trace = vec![];
         for n in 0..LIFE.min(steps - report.steps) {
-            let step = step(&mut random);
+            let step = if n < 3 { named("register_kvm", vec![]) } else { step(&mut random) };
             trace.push(step.to_string());
             super::super::library_panics::note("conform", n as usize, &step);
             report.steps += 1;
@@ -214,9 +219,16 @@ fn state(view: &View, d: &RData) -> RData {
     let touched = d.npts[HOSTVISOR as usize].pt.iter();
     let there = touched.filter(|(gfn, entry)| same_entry(entry, &view.host_entry(**gfn)));
     state.npts[HOSTVISOR as usize].pt = there.map(|(&gfn, &entry)| (gfn, entry)).collect();
-    for (&(id, gfn), &pfn) in &*view.spts {
-        let ttbr = crate::constants::smmu_ttbr(id / 8, id % 8);
-        state.spts.pt.insert((ttbr, gfn), SptEntry { pfn, pte: (pfn * PAGE_SIZE) | 3 });
+    complete(&mut state.npts[HOSTVISOR as usize], HOSTVISOR);
+    // A block is one in both.
+    for (vmid, (npt, known)) in (0..).zip(state.npts.iter_mut().zip(&d.npts)).skip(1) {
+        for (gfn, entry) in &mut npt.pt {
+            let model = known.get(*gfn);
+            if model.level == 2 && same_entry(&model, entry) {
+                *entry = model;
+            }
+        }
+        complete(npt, vmid);
     }
     state
 }
