@@ -88,7 +88,7 @@ pub fn set_vcpu_inactive(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     d.leave(vm(vmid))
 }
 
-/// Spec: BO-4 (high).
+/// Spec: BO-4 (high). D-98: the other registers are what they were.
 pub fn register_vcpu(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     rely(is_vmid(vmid) && is_vcpu(vcpuid))?;
     if d.halt {
@@ -99,6 +99,11 @@ pub fn register_vcpu(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     if info.vm_state != READY || info.vcpu_state(vcpuid) != UNUSED {
         return refuse(d);
     }
+    let known = |(reg, value): (_, u64)| reg != "dirty" && value != 0;
+    if d.ctxt(vmid, vcpuid).nonzero().any(known) {
+        d.tag(98);
+    }
+    let info = d.vm(vmid);
     info.vcpu.insert(vcpuid, oracle::shared_vcpu(vmid, vcpuid));
     info.vcpu_state.insert(vcpuid, READY);
     d.ctxt(vmid, vcpuid).set("dirty", INVALID64);

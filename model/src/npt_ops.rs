@@ -95,6 +95,11 @@ pub(crate) fn clear_host_locked(d: &mut RData, pfn: u64) -> Spec {
     if d.npt(HOSTVISOR).level(pfn) != 0 {
         return map_locked(d, HOSTVISOR, pfn * PAGE_SIZE, 3, PAGE_GUEST);
     }
+    // D-05: of page 0 the address says nothing.
+    let entry = d.npt(HOSTVISOR).get(pfn);
+    if entry.pte != 0 && entry.pte != PAGE_GUEST {
+        d.tag(5);
+    }
     d.enter(lock_id::pt(HOSTVISOR))?;
     d.leave(lock_id::pt(HOSTVISOR))
 }

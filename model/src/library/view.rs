@@ -136,10 +136,11 @@ impl Observer {
                     *table = Rc::new(runs);
                 }
             }
-            let spts = spts(core);
-            if *self.view.spts != spts {
-                self.view.spts = Rc::new(spts);
-            }
+        }
+        // The table of a bank goes without a word written.
+        let spts = spts(core);
+        if *self.view.spts != spts {
+            self.view.spts = Rc::new(spts);
         }
         let mut nothing = Held::nothing();
         let data = core.acquire_lock_core(&mut nothing).0;
