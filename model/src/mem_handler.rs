@@ -30,7 +30,7 @@ pub fn el2_arm_lpae_map(d: &mut RData, iova: u64, paddr: u64, prot: u64, cbndx: 
     // D-61: bit 16 of the address is one of the attributes, and everything in `prot` is the host's.
     let owned = !d.halt && d.smmu_vmid.get(&smmu_id(index, cbndx)).is_some_and(|owner| *owner != INVALID);
     let attributes = prot & !0x0040_0000_0000_07FF != 0 || (prot >> 4 & 3 != 0 && prot >> 2 & 3 == 0);
-    if owned && paddr & 0x1_0000 == 0 || attributes || paddr % PAGE_SIZE != 0 {
+    if owned && paddr & 0x1_0000 == 0 || attributes || !paddr.is_multiple_of(PAGE_SIZE) {
         d.tag(61);
     }
     note_no_bank(d, cbndx, index);
