@@ -4,7 +4,9 @@
 #                MEM= CPU= GIC= QEMU_EXTRA= LOG_LEVEL= (see tools/run)
 #   make test    all tests, their short form; `make soak` their long form
 #   make image   target/corevisor.img, and target/corevisor.elf with symbols
-#   make coverage  where each function of the specification is, and what tests it
+#   make verify  the library against the specification: vectors, random steps, exploration, races, coverage, in one table
+#   make coverage       where each function of the specification is, and what tests it
+#   make line-coverage  how much of the library its own tests run
 #   make bench   what Corevisor costs its host, in instructions
 #
 # Each first installs what it needs and does not find (tools/setup).
@@ -18,8 +20,8 @@ RELEASE := target/$(TARGET)/release/corevisor
 PROBE := target/probe/$(TARGET)/release/probe
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image coverage bench footprint soak clippy fmt fmt-check doc clean setup-run \
-	setup-test setup-lint FORCE
+.PHONY: all run test image test-image verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
+	setup-run setup-test setup-lint setup-coverage FORCE
 
 all: image
 
@@ -31,7 +33,7 @@ endif
 target/toolchain.mk: FORCE
 	@tools/setup build
 
-setup-run setup-test setup-lint: setup-%:
+setup-run setup-test setup-lint setup-coverage: setup-%:
 	@tools/setup $*
 
 image: target/corevisor.img
@@ -63,11 +65,18 @@ run: setup-run image $(if $(and $(KERNEL),$(INITRD)),,target/initramfs.img)
 test: setup-test image test-image target/initramfs.img
 	@tools/test-all
 
-soak: setup-test image test-image target/initramfs.img
+soak: setup-test setup-coverage image test-image target/initramfs.img
 	@tools/test-all --soak
+	@tools/verify --soak
+
+verify: setup-coverage
+	@tools/verify
 
 coverage:
 	@tools/coverage
+
+line-coverage: setup-coverage
+	@tools/line-coverage
 
 # The memory that Corevisor takes on machines of several sizes.
 footprint: setup-run image target/initramfs.img

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 
 DOC = re.compile(r"\s*///? ?(.*)")
-FUNCTION = re.compile(r"(?:pub(?:\([a-z]+\))? )?(?:const )?(?:unsafe )?fn (\w+)")
-ITEM = re.compile(r"(?:pub(?:\([a-z]+\))? )?(?:const |unsafe |static )*(fn|struct|enum|trait|type|mod|const|static|impl) (\w+)")
-FIELD = re.compile(r"(?:pub(?:\([a-z]+\))? )?(\w+)(?::|,$|\()")
+VISIBLE = r"(?:pub(?:\([a-z]+\))? )?"
+ITEM = re.compile(VISIBLE + r"(?:const |unsafe |static )*(fn|struct|enum|trait|type|mod|const|static|impl) (\w+)")
+FIELD = re.compile(VISIBLE + r"(\w+)(?::|,$|\()")
+BLOCK = re.compile(VISIBLE + r"(?:unsafe )?(struct|enum|trait|impl)\b(?:<.*?>)? ?(.*)")
 # Whose text may hold braces: comments, strings, characters (but no lifetimes).
 SKIPPED = re.compile(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\])*\"|'(?:\\.[^']*|[^'\\])'", re.DOTALL)
 CONSTANT = re.compile(
@@ -81,7 +82,7 @@ def owner(lines, number, indent):
     """The name after `struct`, `trait`, `impl` … of the block that holds a line."""
     for line in reversed(lines[:number]):
         if line.strip() and len(line) - len(line.lstrip()) < indent and not line.lstrip().startswith(("//", ")", "}")):
-            declared = re.match(r"\s*(?:pub(?:\([a-z]+\))? )?(?:unsafe )?(struct|enum|trait|impl)\b(?:<.*?>)? ?(.*)", line)
+            declared = BLOCK.match(line.lstrip())
             if declared:
                 name = re.sub(r"^.* for ", "", declared[2])
                 return re.match(r"(?:\w+::)*(\w*)", name)[1]
