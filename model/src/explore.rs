@@ -5,7 +5,7 @@
 //! a small world. [`rules::Rules`] say what an action does: [`rules::Literal`] to the letter, [`careful::Careful`] as the
 //! rulings on the differences have it. A [`world::World`] takes steps, undoes those that halt or have no result (a
 //! refusal changes nothing), and finds what each has newly broken. [`walk`] goes at random, [`search`] everywhere,
-//! [`pairs`] in two worlds that differ in one principal's secrets.
+//! [`pairs`] in two worlds that differ in one principal's secrets. [`library`] does all of it with the library itself.
 
 pub mod action;
 pub mod arena;
@@ -13,6 +13,7 @@ pub mod careful;
 pub mod deck;
 pub mod findings;
 pub mod ghosts;
+pub mod library;
 pub mod pairs;
 pub mod random;
 pub mod rules;

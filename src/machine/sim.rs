@@ -15,6 +15,7 @@ mod cpu;
 mod inspect;
 mod principal;
 mod smmu;
+mod whole;
 
 pub use cpu::{ACTLR_EL1, Cpu};
 

@@ -119,6 +119,15 @@ pub enum Action {
         /// Register.
         reg: u32,
     },
+    /// Call 27 with what call 26 returned before. The library only: the specification's call knows of nothing to return.
+    Unseal {
+        /// VM.
+        vmid: u64,
+        /// Page.
+        pfn: u64,
+        /// Which of all that was saved: 0 is the latest, 1 what was saved before.
+        envelope: usize,
+    },
     /// The other CPU goes on.
     Switch,
 }
@@ -153,6 +162,7 @@ impl Action {
                 hvc::DECRYPT_BUF => "call 27 DECRYPT_BUF",
                 hvc::SAVE_CRYPT_VCPU => "call 28 SAVE_CRYPT_VCPU",
                 hvc::LOAD_CRYPT_VCPU => "call 29 LOAD_CRYPT_VCPU",
+                34 => "call 34 DESTROY_VM",
                 _ => "unknown call",
             },
             Action::Fault { .. } => "TH-2 host_npt_handler",
@@ -165,6 +175,7 @@ impl Action {
             Action::Store { .. } => "TH-6 mem_store",
             Action::DevLoad { .. } => "TH-7 dev_load",
             Action::DevStore { .. } => "TH-8 dev_store",
+            Action::Unseal { .. } => "call 27 DECRYPT_BUF",
             Action::Switch => "other CPU",
         }
     }

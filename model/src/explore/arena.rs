@@ -247,6 +247,7 @@ impl Arena {
             | Action::DevStore { bank: Bank { cbndx, index }, gfn, .. } => {
                 d.smmu_owner(smmu_id(index, cbndx)) == d.cur_vmid && d.spts.get(smmu_ttbr(index, cbndx), gfn).pfn != 0
             }
+            Action::Unseal { .. } => false,
             Action::Switch => world.parked.is_some(),
         }
     }

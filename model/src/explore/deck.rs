@@ -78,6 +78,6 @@ fn vary(action: &mut Action, random: &mut Random) {
         Action::Fault { hpfar, data, .. } => (*hpfar, *data) = (value, random.number()),
         Action::Load { gfn, .. } | Action::Store { gfn, .. } => *gfn = value,
         Action::DevLoad { gfn, .. } | Action::DevStore { gfn, .. } => *gfn = value,
-        Action::Switch => {}
+        Action::Unseal { .. } | Action::Switch => {}
     }
 }

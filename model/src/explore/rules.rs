@@ -63,7 +63,7 @@ impl Rules for Literal {
             Action::Store { gfn, reg } => mem_store(d, gfn, reg),
             Action::DevLoad { bank, gfn, reg } => dev_load(d, gfn, reg, bank.cbndx, bank.index),
             Action::DevStore { bank, gfn, reg } => dev_store(d, gfn, reg, bank.cbndx, bank.index),
-            Action::Switch => None,
+            Action::Unseal { .. } | Action::Switch => None,
         }
     }
 }

@@ -13,27 +13,44 @@ use crate::rdata::{CoreData, RData, S2Page, VmInfo};
 use crate::registers::RegisterFile;
 use crate::{explore::ghosts::Ghosts, invariants::cpus::Cpu};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Two sums of the same numbers: equal for different states once in 2^128.
-struct Sums(u64, u64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums(u64, u64);
 
 impl Sums {
     /// Adds a number.
-    fn add(&mut self, n: u64) {
+    pub fn add(&mut self, n: u64) {
         self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x517C_C1B7_2722_0A95);
         let z = (self.1 ^ n).wrapping_mul(0xBF58_476D_1CE4_E5B9).wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.1 = (z ^ z >> 29).wrapping_mul(0x94D0_49BB_1331_11EB);
         self.1 ^= self.1 >> 32;
     }
 
+    /// Both as one number.
+    pub fn key(&self) -> u128 {
+        u128::from(self.0) << 64 | u128::from(self.1)
+    }
+
     /// Adds a list, with its length.
-    fn list<const N: usize>(&mut self, items: impl Iterator<Item = [u64; N]>) {
+    pub fn list<const N: usize>(&mut self, items: impl Iterator<Item = [u64; N]>) {
         let mut length = 0;
         for item in items {
             item.into_iter().for_each(|n| self.add(n));
             length += 1;
         }
         self.add(length);
+    }
+}
+
+/// Text is added, too.
+impl fmt::Write for Sums {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let (words, rest) = text.as_bytes().as_chunks::<8>();
+        words.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
+        rest.iter().for_each(|byte| self.add(u64::from(*byte) | 1 << 63));
+        Ok(())
     }
 }
 
@@ -106,7 +123,7 @@ impl Snapshot {
 
     /// The same number for the same state.
     pub(super) fn key(&self) -> u128 {
-        let mut sums = Sums(0, 0);
+        let mut sums = Sums::default();
         sums.list([Some(self.cpu), self.parked].into_iter().flatten().map(|cpu| {
             let flags = u64::from(cpu.icore) | u64::from(cpu.ihost) << 1;
             [cpu.curid.into(), cpu.cur_vmid.into(), cpu.cur_vcpuid.into(), flags]
@@ -134,6 +151,6 @@ impl Snapshot {
         sums.list(self.ctxts.iter().map(|(id, dirty, ec)| [u64::from(*id), *dirty, *ec]));
         sums.list(self.ghosts.cleared.iter().map(|vmid| [u64::from(*vmid)]));
         sums.list(self.ghosts.grants.iter().map(|((vmid, pfn), n)| [u64::from(*vmid), *pfn, u64::from(*n)]));
-        u128::from(sums.0) << 64 | u128::from(sums.1)
+        sums.key()
     }
 }
