@@ -261,6 +261,18 @@ fn devices_are_mapped_by_blocks_only_where_nothing_else_is() {
 }
 
 // Tests: NO-3
+// Tests: NO-4
+#[test]
+fn page_0_is_taken_away_like_any_other() {
+    // D-05
+    let core = World::default().boot();
+    touch(&core, 0).unwrap();
+    assert_eq!(core.machine().access(HOSTVISOR, ipa(0)).unwrap().pa(ipa(0)), 0);
+    core.clear_pfn_host(pfn(0), &mut Held::nothing()).unwrap();
+    assert!(core.machine().access(HOSTVISOR, ipa(0)).is_err());
+    assert!(core.machine().access(HOSTVISOR, ipa(PAGE_SIZE)).is_ok());
+}
+
 #[test]
 fn a_block_over_a_table_is_refused() {
     let world = World { withheld: vec![range(0x0900_0000, PAGE_SIZE)], ..World::default() };

@@ -64,16 +64,12 @@ fn print(library: &LibraryTally, titles: &BTreeMap<u32, String>) {
     for (number, count) in &library.deviations {
         println!("  D-{number:02}: {count} ({})", titles.get(number).map_or("", String::as_str));
     }
-    for (name, count) in &library.specification_only {
-        println!("  only the specification: {name}: {count}");
-    }
     for (name, count) in &library.unknown {
         println!("  not in the library: {name}: {count}");
     }
     let steps = library.steps;
     println!("  {} of {} steps up to the ends were taken by the library, too", steps.library, steps.all);
-    let all = library.passed + library.failures.len() + library.deviated;
-    let all = all + library.specification_only.values().chain(library.unknown.values()).sum::<usize>();
+    let all = library.passed + library.failures.len() + library.deviated + library.unknown.values().sum::<usize>();
     println!("  {:.1} % of the scripts ran to their end without a deviation", percent(library.passed, all));
 }
 
