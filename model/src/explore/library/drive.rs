@@ -48,7 +48,7 @@ impl Lab<'_> {
             let mut bytes = [0; PAGE_SIZE as usize];
             self.core.machine().read_page(pa(x[3]).frame(), &mut bytes);
             let words = std::array::from_fn(|i| results[1 + i]);
-            self.envelopes.push(Envelope { words, bytes: Box::new(bytes) });
+            self.envelopes.push(Envelope { words, bytes: Box::new(bytes), past: false });
         }
         done
     }
@@ -56,7 +56,7 @@ impl Lab<'_> {
     /// Call 27: what was saved is written to a page again, and loaded.
     pub(super) fn unseal(&mut self, vmid: u64, pfn: u64, envelope: usize) -> Outcome {
         let Some(number) = self.envelopes.len().checked_sub(1 + envelope) else { return Outcome::Refused };
-        let Envelope { words, bytes } = self.envelopes[number].clone();
+        let Envelope { words, bytes, .. } = self.envelopes[number].clone();
         let page = pa(pfn * PAGE_SIZE).frame();
         let mut before = [0; PAGE_SIZE as usize];
         self.core.machine().read_page(page, &mut before);
@@ -113,6 +113,10 @@ impl Lab<'_> {
         let done = self.host_call(host_call::VCPU_RUN.into(), &[vmid, vcpuid]).0;
         if done == Outcome::Refused {
             self.core.machine().write_page(pa(page).frame(), &before);
+        } else if let Some(v) = Vmid::new(vmid) {
+            let generation = self.core.acquire_lock_vm(v, &mut Held::nothing()).0.generation;
+            let saved = |envelope: &&mut Envelope| generation.is_some_and(|now| now.lineage == envelope.lineage());
+            self.envelopes.iter_mut().filter(saved).for_each(|envelope| envelope.past = true);
         }
         done
     }

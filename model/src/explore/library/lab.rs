@@ -3,7 +3,7 @@
 
 use super::small::Small;
 use super::state::{Everything, principals};
-use crate::constants::{COREVISOR, PAGE_SIZE, hvc, phys_page, smmu_ttbr, state::UNUSED};
+use crate::constants::{COREVISOR, INVALID, PAGE_SIZE, hvc, phys_page, smmu_ttbr, state::UNUSED};
 use crate::explore::action::Action;
 use crate::explore::ghosts::Ghosts;
 use crate::explore::snapshot::Sums;
@@ -13,16 +13,16 @@ use crate::library::{Core, Observer, contexts};
 use crate::page_table::SptEntry;
 use crate::rdata::RData;
 use crate::registers::RegisterFile;
-use corevisor::abi::exit;
-use corevisor::addr::{HOSTVISOR, Ipa, Range, VcpuId, Vmid};
+use corevisor::abi::{exit, run_page};
+use corevisor::addr::{HOSTVISOR, Ipa, Pa, Range, VcpuId, Vmid};
 use corevisor::lock::Held;
-use corevisor::machine::{PageBytes, sim};
+use corevisor::machine::{Machine, PageBytes, sim};
 use corevisor::mmio::{ContextBank, SmmuIndex};
 use corevisor::trap::Registers;
 use corevisor::vcpu::Sys;
 use corevisor::vm::VmState;
 use std::collections::BTreeSet;
-use std::mem::replace;
+use std::mem::{forget, replace};
 
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,15 @@ pub struct Envelope {
     pub words: [u64; 6],
     /// The ciphertext.
     pub bytes: Box<PageBytes>,
+    /// The VM that was saved has run since.
+    pub past: bool,
+}
+
+impl Envelope {
+    /// Which VM it is of.
+    pub fn lineage(&self) -> u64 {
+        self.words[4]
+    }
 }
 
 /// The library on a small machine.
@@ -133,6 +142,11 @@ impl<'a> Lab<'a> {
             let place = (smmu_ttbr(k as u32, b as u32), iova / PAGE_SIZE);
             self.d.spts.pt.insert(place, SptEntry { pfn, pte: descriptor });
         }
+        self.look_at_current();
+    }
+
+    /// Has the specification's state be that of the CPU that takes the next step.
+    fn look_at_current(&mut self) {
         let Cpu { curid, icore, ihost, cur_vmid, cur_vcpuid } = self.cpu_state(self.cpu);
         (self.d.curid, self.d.icore, self.d.ihost) = (curid, icore, ihost);
         (self.d.cur_vmid, self.d.cur_vcpuid) = (cur_vmid, cur_vcpuid);
@@ -172,7 +186,12 @@ impl<'a> Lab<'a> {
         sim::set_cpu(self.cpu);
         let mut wrong = BTreeSet::new();
         let before = self.x.clone();
+        let past = self.is_past(action);
         let outcome = self.execute(action);
+        if past && outcome == Outcome::Done {
+            let detail = "a saved page of a VM that has run since was loaded".to_string();
+            wrong.insert(Violation { id: "rollback", detail });
+        }
         if outcome == Outcome::Refused {
             if matches!(action, Action::Call { .. } | Action::Run { .. }) && self.x[self.cpu][1..] != self.asked[1..] {
                 let detail = format!("refused, but changed {:x?} to {:x?}", self.asked, self.x[self.cpu]);
@@ -186,6 +205,7 @@ impl<'a> Lab<'a> {
         let now = Everything::next(&self.everything, &self.core, &self.x);
         let before = replace(&mut self.everything, now);
         if self.everything == before {
+            self.look_at_current();
             return (outcome, wrong);
         }
         if outcome == Outcome::Refused {
@@ -200,10 +220,31 @@ impl<'a> Lab<'a> {
         (outcome, wrong)
     }
 
+    /// Ends it without another look at what was found.
+    pub fn abandon(self) {
+        forget(self.core);
+    }
+
+    /// Whether a step loads what is not the latest any more.
+    fn is_past(&self, action: &Action) -> bool {
+        let Action::Unseal { envelope, .. } = *action else { return false };
+        self.envelopes.iter().rev().nth(envelope).is_some_and(|envelope| envelope.past)
+    }
+
     /// The key of the state.
     pub fn key(&self) -> u128 {
         let mut sums: Sums = self.everything.key();
         sums.add(self.cpu as u64);
+        if self.small.encryption {
+            // What the host has of saved VMs.
+            let saved = self.envelopes.iter().rev().take(2);
+            sums.list(saved.map(|envelope| [envelope.lineage(), envelope.past.into()]));
+            let header = |pfn: u64, word: u64| {
+                let at = Pa::new(pfn * PAGE_SIZE + run_page::SEALED + 8 * word).expect("an address");
+                self.core.machine().shared_load(at)
+            };
+            sums.list(self.small.run_pages().map(|pfn| [header(pfn, 0), header(pfn, 1)]));
+        }
         sums.list(self.ghosts.cleared.iter().map(|vmid| [u64::from(*vmid)]));
         sums.list(self.ghosts.grants.iter().map(|((vmid, pfn), n)| [u64::from(*vmid), *pfn, u64::from(*n)]));
         sums.key()
@@ -265,9 +306,19 @@ impl<'a> Lab<'a> {
         broken
     }
 
-    /// E1, for the pages that were Corevisor's at boot, whatever the records say of them now.
+    /// E1, for the pages that were Corevisor's at boot, whatever the records say of them now; and I7, for VMs that are off,
+    /// too: a page leaves their tables before it leaves them.
     fn own_pages(&self) -> Vec<Violation> {
         let mut broken = vec![];
+        for (v, npt) in (0..COREVISOR).zip(&self.d.npts).skip(1) {
+            for (gfn, entry) in npt.pt.iter().filter(|(_, entry)| entry.pfn != 0) {
+                let owner = self.d.s2page.get(entry.pfn).owner;
+                if ![INVALID, v].contains(&owner) {
+                    let detail = format!("page {:#x} of {owner} is at {gfn:#x} of VM {v}", entry.pfn);
+                    broken.push(Violation { id: "I7", detail });
+                }
+            }
+        }
         for &pfn in &self.small.core {
             let mut say = |detail: String| broken.push(Violation { id: "E1", detail });
             let owner = self.d.s2page.get(pfn).owner;
@@ -294,20 +345,26 @@ impl<'a> Lab<'a> {
             };
             for page in self.small.gfns.iter().copied().chain(self.small.pages()) {
                 let iova = Ipa::new(page * PAGE_SIZE).expect("an address");
-                for stream in 0..2 {
-                    let Some(reached) = machine.dma(k, stream, iova) else { continue };
+                let mut look = |who: &str, reached: u64| {
                     let entry = |&(k, b, at, to): &(u64, u64, u64, u64)| {
                         let owner = ContextBank::new(b).zip(SmmuIndex::new(k));
                         let owned = owner.is_some_and(|(b, k)| self.everything.banks.owner(k, b).is_some());
                         owned && at == iova.as_u64() && to & 1 != 0 && to & ((1 << 48) - PAGE_SIZE) == reached
                     };
                     if !self.everything.dma.iter().any(entry) {
-                        let detail = format!("stream {stream} reaches {reached:#x} at {iova}");
+                        let detail = format!("{who} reaches {reached:#x} at {iova}");
                         broken.push(Violation { id: "DMA", detail });
+                    }
+                };
+                for stream in 0..2 {
+                    if let Some(reached) = machine.dma(k, stream, iova) {
+                        look("a stream", reached);
                     }
                 }
                 // What can be cached is, from now on.
-                let _ = machine.dma_access(k, b, iova);
+                if let Ok(leaf) = machine.dma_access(k, b, iova) {
+                    look("a bank", leaf.pa(iova));
+                }
             }
         }
         broken

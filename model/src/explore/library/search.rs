@@ -117,6 +117,7 @@ fn expand(
         outcomes.steps.entry(action.name()).or_default()[outcome as usize] += 1;
         if let Some(broken) = wrong.into_iter().next() {
             outcomes.finding = Some((Some(number), broken));
+            lab.abandon();
             return outcomes;
         }
         if outcome == Outcome::Refused {
@@ -129,6 +130,7 @@ fn expand(
         if !seen.contains(&key) && new.insert(key) {
             if let Some(broken) = lab.check().into_iter().next() {
                 outcomes.finding = Some((Some(number), broken));
+                lab.abandon();
                 return outcomes;
             }
             outcomes.new.push((number, key, lab.ghosts.clone()));

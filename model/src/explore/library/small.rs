@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Small machines for the library, and what can be done on them.
 
-use crate::constants::{HOSTVISOR, PAGE_SIZE, PMD_PAGE_NUM, PMD_SIZE, PSCI_SYSTEM_OFF, hvc};
+use crate::constants::{
+    HOSTVISOR, PAGE_SIZE, PMD_PAGE_NUM, PMD_SIZE, PSCI_AFFINITY_INFO, PSCI_CPU_ON, PSCI_SYSTEM_OFF, hvc,
+};
 use crate::explore::action::{Action, Bank, Offer, call};
 use crate::explore::random::Random;
 use crate::library::Core;
@@ -27,6 +29,9 @@ const BLOCKS: u64 = 0x4_0200;
 pub const IMAGE: u64 = 0x4020_0000;
 /// Registers of the SMMU.
 pub const SMMU: u64 = 0xA0_0000;
+
+/// States of machines that have too many to explore them to the end.
+const LONG: usize = 20_000;
 
 /// A small machine.
 #[derive(Clone, Debug)]
@@ -100,17 +105,17 @@ impl Small {
 
     /// Two VMs that compete for a page.
     pub fn two() -> Self {
-        Self { name: "two", vms: 2, ..Self::running() }
+        Self { name: "two", vms: 2, states: LONG, ..Self::running() }
     }
 
     /// A bank, a VM that can run, a page of RAM.
     pub fn bank() -> Self {
-        Self { name: "bank", banks: vec![Bank { cbndx: 0, index: 0 }], ..Self::running() }
+        Self { name: "bank", banks: vec![Bank { cbndx: 0, index: 0 }], states: LONG, ..Self::running() }
     }
 
     /// A VM that is saved and loaded.
     pub fn saved() -> Self {
-        Self { name: "saved", vms: 2, ram: vec![0x4_0010, 0x4_0011], encryption: true, ..Self::running() }
+        Self { name: "saved", vms: 2, ram: vec![0x4_0010, 0x4_0011], encryption: true, states: LONG, ..Self::running() }
     }
 
     /// The host, two VMs of a vCPU each, four pages (two of RAM, a device, Corevisor's), a bank, two guest pages.
@@ -359,6 +364,7 @@ impl Small {
             access(0, false, false, 0),
             access(0, true, false, 1 << 21 | 1 << 10), // sCR0, well
             access(0, true, false, 1 << 21 | 1),       // all streams pass by
+            access(0x800, true, false, 1 << 31),       // the first entry is stream 0's
             access(0xC00, true, false, b),             // a stream to this bank
             access(0xC00, true, false, 1 << 16),       // a stream past the SMMU
             access(0x1000 + 4 * b, true, false, 0),    // CBAR
@@ -375,6 +381,8 @@ impl Small {
         all.push(trap(class::HVC64, 0, 0, [PSCI_SYSTEM_OFF, 0, 0, 0]));
         if self.all_exits {
             all.push(trap(class::HVC64, 0, 0, [1, 0, 0, 0]));
+            all.push(trap(class::HVC64, 0, 0, [PSCI_CPU_ON, 1, 2, 3]));
+            all.push(trap(class::HVC64, 0, 0, [PSCI_AFFINITY_INFO, 1, 2, 3]));
             all.push(Action::Exit { ec: exit::SERROR, esr: 0, hpfar: 0, x: [0; 4] });
             all.push(trap(class::SYS64, 0, 0, [0; 4]));
             all.push(trap(class::WFX, 0, 0, [0; 4]));

@@ -90,6 +90,7 @@ pub fn walk(machines: &[Small], seed: u64, steps: u64) -> Report {
             report.steps.entry(action.name()).or_default()[outcome as usize] += 1;
             if let Some(broken) = wrong.into_iter().chain(lab.check()).next() {
                 report.finding = Some(Finding { broken, trace });
+                lab.abandon();
                 return report;
             }
         }
