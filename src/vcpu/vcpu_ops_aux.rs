@@ -153,8 +153,8 @@ impl<M: WorldSwitch> Corevisor<M> {
     }
 
     /// Spec: VA-6. A stage-2 abort. An access to a device goes to the host, which sees what is stored, or may say what is
-    /// loaded (D-31); of which register, the trusted syndrome tells, or nobody (D-32: the host is not asked, as AM-78 `get_int_esr` does). For memory the host may offer a
-    /// page (D-37).
+    /// loaded (D-31); of which register, the trusted syndrome tells, or nobody (D-32: the host is not asked, as AM-78
+    /// `get_int_esr` does). For memory the host may offer a page (D-37).
     pub(super) fn prep_abort(&self, page: RunPage, context: &mut ShadowContext) {
         let syndrome = Syndrome(context.esr_el2);
         let ipa = if syndrome.has_ipa() { hpfar_ipa(context.hpfar_el2) } else { None };

@@ -18,7 +18,8 @@ const ALL_PAGES: u64 = ADDR_SPACE / PAGE_SIZE;
 impl<M: Machine> Corevisor<M> {
     /// Destroys `v`, which has no running vCPU: it is powered off, its devices are cut off (G3), its table goes before any
     /// page does, and all of its pages go back to the host, zeroed. A call does a bounded part of that, and returns how
-    /// many pages are left, in the VM or in the image window. After 0 the id can be a new VM's. Until then every other call on the VM is refused.
+    /// many pages are left, in the VM or in the image window. After 0 the id can be a new VM's; until then every other
+    /// call on the VM is refused.
     ///
     /// # Errors
     /// [`Refused::State`] if a vCPU runs, or another CPU is just now beginning the same; [`Refused::NoTable`] if there is
