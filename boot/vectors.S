@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// EL2's exception vectors. From the host: x0 to x30 go to the stack, Rust decides, they come back. From EL2 itself: the
-// end, told on a stack of its own (the old one may be what broke).
+// EL2's exception vectors. From the host or a VM: x0 to x30 go to the stack, Rust decides who is next, whose registers are
+// there then. From EL2 itself: the end, told on a stack of its own (the old one may be what broke).
 
     .equ    FRAME, 256                  // x0 to x30, and 8 bytes to keep the stack aligned
     .equ    PERCPU_EPITAPH, 16          // offset of PerCpu.epitaph
 
-    .macro  from_host handler
+    .macro  from_lower handler
     .balign 0x80
     sub     sp, sp, #FRAME
     stp     x0, x1, [sp]
@@ -27,7 +27,7 @@
     str     x30, [sp, #240]
     mov     x0, sp
     mov     x29, xzr
-    adr     x30, return_to_host
+    adr     x30, return_to_lower
     b       \handler
     .endm
 
@@ -53,17 +53,17 @@ vectors:
     fatal   1
     fatal   2
     fatal   3
-    from_host host_sync                 // lower EL, AArch64
-    fatal   1                           // IRQ and FIQ are not routed to EL2
-    fatal   2
-    from_host host_serror
-    from_host host_sync                 // lower EL, AArch32
-    fatal   1
-    fatal   2
-    from_host host_serror
+    from_lower lower_sync               // lower EL, AArch64
+    from_lower lower_irq                // IRQ and FIQ are routed to EL2 while a VM runs
+    from_lower lower_irq
+    from_lower lower_serror
+    from_lower lower_sync               // lower EL, AArch32
+    from_lower lower_irq
+    from_lower lower_irq
+    from_lower lower_serror
     .balign 0x80
 
-return_to_host:
+return_to_lower:
     ldp     x2, x3, [sp, #16]
     ldp     x4, x5, [sp, #32]
     ldp     x6, x7, [sp, #48]

@@ -244,7 +244,7 @@ pub mod run_page {
     /// From here on: a saved vCPU, as SAVE_CRYPT_VCPU writes it. LOAD_CRYPT_VCPU reads it.
     pub const SEALED: u64 = 1024;
     /// Words of a saved vCPU.
-    pub const SEALED_WORDS: usize = 149;
+    pub const SEALED_WORDS: usize = 161;
 
     /// Bits of [`FLAGS`]. All lead to the same, an exception of unknown reason.
     pub mod inject {

@@ -8,6 +8,7 @@ pub mod el2_map;
 pub mod entropy;
 pub mod fatal;
 pub mod fixmap;
+pub mod fpsimd;
 pub mod host_cpu;
 pub mod machine;
 pub mod percpu;
@@ -15,6 +16,8 @@ pub mod percpu;
 pub mod semihosting;
 pub mod sysreg;
 pub mod traps;
+pub mod vm_traps;
+mod world_switch;
 
 use crate::addr::Range;
 

@@ -7,6 +7,7 @@
 mod firmware {
     core::arch::global_asm!(include_str!("../boot/entry.S"));
     core::arch::global_asm!(include_str!("../boot/vectors.S"));
+    core::arch::global_asm!(include_str!("../boot/fpsimd.S"));
 
     #[panic_handler]
     fn panic(info: &core::panic::PanicInfo<'_>) -> ! {

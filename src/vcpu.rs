@@ -11,7 +11,7 @@ mod tests;
 mod vcpu_ops;
 mod vcpu_ops_aux;
 
-pub use context::{CONTEXT_COUNT, ContextLock, Fp, ShadowContext, Sys, SysRegs, Unfinished};
+pub use context::{CONTEXT_COUNT, ContextLock, Fp, PointerKeys, ShadowContext, Sys, SysRegs, Unfinished, VirtualTimer};
 pub use ctxt_switch::Next;
 #[cfg(feature = "sim")]
 pub use inspect::Auxiliary;

@@ -46,9 +46,11 @@ const HCR_E2H: u64 = 1 << 34;
 /// VTCR_EL2: write-back inner-shareable walks, 4 KiB granule, RES1 bit 31. T0SZ, SL0 and PS are added.
 const VTCR: u64 = (0b01 << 8) | (0b01 << 10) | (0b11 << 12) | (1 << 31);
 /// CPTR_EL2 with nothing trapped on a CPU without SVE and SME: the RES1 bits.
-const CPTR_RES1: u64 = 0x33FF;
-const CPTR_TZ: u64 = 1 << 8;
-const CPTR_TSM: u64 = 1 << 12;
+pub const CPTR_RES1: u64 = 0x33FF;
+/// SVE is trapped.
+pub const CPTR_TZ: u64 = 1 << 8;
+/// SME is trapped.
+pub const CPTR_TSM: u64 = 1 << 12;
 /// SCTLR_EL1 with MMU and caches off: the RES1 bits.
 const SCTLR_EL1_OFF: u64 = 0x30D0_0800;
 /// SPSR_EL2: EL1h, DAIF masked.

@@ -26,6 +26,25 @@ static PER_CPU: [PerCpu; MAX_CPUS] =
     [const { PerCpu { stack_top: AtomicU64::new(0), index: AtomicU64::new(0), epitaph: UnsafeCell::new([0; 32]) } };
         MAX_CPUS];
 
+/// One `T` for each CPU, which only that CPU gets at.
+pub struct Own<T>([UnsafeCell<T>; MAX_CPUS]);
+
+// SAFETY: `with` gives each CPU its own `T`, and a `T` stays on its CPU.
+unsafe impl<T> Sync for Own<T> {}
+
+impl<T> Own<T> {
+    /// With these values.
+    pub const fn new(values: [UnsafeCell<T>; MAX_CPUS]) -> Self {
+        Self(values)
+    }
+
+    /// Calls `f`, which must not call this again for the same object, with the value of the CPU that runs this.
+    pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: this CPU's own, and at EL2 nothing interrupts `f` but the end.
+        f(unsafe { &mut *self.0[index()].get() })
+    }
+}
+
 /// Makes CPU `index` (below [`MAX_CPUS`]) the one that runs this.
 pub fn become_cpu(index: usize) {
     aarch64_cpu::registers::TPIDR_EL2.set(context(index));

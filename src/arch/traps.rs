@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Traps from the host, called by boot/vectors.S with the host's registers: layers TrapHandlerRaw and TrapHandler
-//! (`spec/layers/09-traps.md` §9.4, §9.5) for the host.
+//! Traps from the host and from VMs, called by boot/vectors.S with the registers of who ran: layers TrapHandlerRaw and
+//! TrapHandler (`spec/layers/09-traps.md` §9.4, §9.5). On return the registers are those of who is next.
 
 use super::machine::{Hardware, firmware_call};
 use super::{fatal, host_cpu, image, percpu};
@@ -10,7 +10,7 @@ use crate::corevisor::Corevisor;
 use crate::lock::{Held, rank};
 use crate::platform::discover::Gic;
 use crate::trap::inject::{self, Entry, Interrupted};
-use crate::trap::{Class, Conduit, HostAbort, HostAction, Registers, Syndrome, SysregAnswer, Verdict};
+use crate::trap::{Class, Conduit, Exit, HostAbort, HostAction, Registers, Syndrome, SysregAnswer, Verdict};
 use crate::{read_sysreg, write_sysreg};
 use spin::Once;
 
@@ -52,8 +52,36 @@ pub fn on_a_stack(fp: u64) -> bool {
 
 /// A synchronous exception from EL1 or EL0.
 #[unsafe(no_mangle)]
-extern "C" fn host_sync(regs: &mut Registers) {
+extern "C" fn lower_sync(regs: &mut Registers) {
     let core = core_or_park();
+    if core.current().is_some() {
+        core.vm_exit_handler(Exit::Trap, regs, &mut Held::nothing());
+    } else {
+        host_sync(core, regs);
+    }
+}
+
+/// An interrupt while a VM ran. It stays pending, for the host to take.
+#[unsafe(no_mangle)]
+extern "C" fn lower_irq(regs: &mut Registers) {
+    let core = core_or_park();
+    assert!(core.current().is_some(), "the host's interrupts do not come to EL2");
+    core.vm_exit_handler(Exit::Irq, regs, &mut Held::nothing());
+}
+
+/// A physical SError.
+#[unsafe(no_mangle)]
+extern "C" fn lower_serror(regs: &mut Registers) {
+    let core = core_or_park();
+    if core.current().is_some() {
+        log::warn!("SError while a VM ran: esr={:#x}", read_sysreg!("esr_el2"));
+        core.vm_exit_handler(Exit::SError, regs, &mut Held::nothing());
+    } else {
+        host_serror(core);
+    }
+}
+
+fn host_sync(core: &Corevisor<Hardware>, regs: &mut Registers) {
     let mut held = Held::nothing();
     let syndrome = Syndrome(read_sysreg!("esr_el2"));
     match syndrome.class() {
@@ -90,7 +118,7 @@ extern "C" fn host_sync(regs: &mut Registers) {
                 SysregAnswer::Undefined => enter(inject::undefined(&interrupted(), syndrome)),
             }
         }
-        Class::Wfx | Class::Hvc32 | Class::Smc32 | Class::Other(_) => {
+        Class::Wfx | Class::Fp | Class::Hvc32 | Class::Smc32 | Class::Other(_) => {
             core.count(stat::TRAP_OTHER);
             core.refuse_trap(syndrome, read_sysreg!("elr_el2"));
             enter(inject::undefined(&interrupted(), syndrome));
@@ -108,18 +136,25 @@ fn call(
 ) {
     match core.host_hvc_handler(conduit, syndrome.immediate(), regs, held) {
         HostAction::Resume => {}
-        HostAction::Run { .. } => {
-            // The hardware can't switch worlds yet.
+        HostAction::Run { .. } if in_streaming_mode() => {
+            // Its vectors can't be kept, and a VM must not run in this mode.
             core.count(stat::REFUSED_CALL);
-            regs[0] = abi::NOT_SUPPORTED as u64;
+            regs[0] = abi::DENIED as u64;
+        }
+        HostAction::Run { v, vcpu } => {
+            core.host_vcpu_run_handler(v, vcpu, regs, held);
         }
     }
 }
 
+/// Whether this CPU is in SME's streaming mode.
+fn in_streaming_mode() -> bool {
+    super::sysreg::field(read_sysreg!("id_aa64pfr1_el1"), 24) != 0 && read_sysreg!("S3_3_C4_C2_2") & 1 != 0 // SVCR.SM
+}
+
 /// A physical SError while the host ran: it becomes the host's, as a virtual one with the same syndrome.
-#[unsafe(no_mangle)]
-extern "C" fn host_serror(_regs: &mut Registers) {
-    core_or_park().count(stat::TRAP_SERROR);
+fn host_serror(core: &Corevisor<Hardware>) {
+    core.count(stat::TRAP_SERROR);
     let esr = read_sysreg!("esr_el2");
     log::warn!("SError handed to the host: esr={esr:#x} pc={:#x}", read_sysreg!("elr_el2"));
     // SAFETY: makes a virtual SError pending for EL1; VSESR_EL2 exists with FEAT_RAS.

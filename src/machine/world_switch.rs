@@ -12,17 +12,22 @@ pub trait WorldSwitch: Machine {
     fn exit_populate_fault(&self, context: &mut ShadowContext);
 
     /// AM-104 `save_sysregs`: the system registers, SP_EL0, SP_EL1, ELR_EL1 and SPSR_EL1 go to the context; and what the
-    /// published list lacks (D-39): ELR_EL2 as `pc`, SPSR_EL2 as `pstate`, and ESR_EL1.
+    /// published list lacks (D-39): ELR_EL2 as `pc`, SPSR_EL2 as `pstate`, ESR_EL1, and the pointer authentication keys.
     fn save_sysregs(&self, context: &mut ShadowContext);
 
     /// AM-105 `restore_sysregs`: the same back. VMPIDR_EL2 is the context's MPIDR_EL1.
     fn restore_sysregs(&self, context: &ShadowContext);
 
-    /// AM-106 `fpsimd_save_state`.
+    /// AM-106 `fpsimd_save_state`. A machine may leave the host's registers where they are until a vCPU asks for its own
+    /// ([`Self::fpsimd_access`]); those of a vCPU that did are in its context afterwards.
     fn fpsimd_save_state(&self, context: &mut ShadowContext);
 
-    /// AM-107 `fpsimd_restore_state`.
+    /// AM-107 `fpsimd_restore_state`. The same.
     fn fpsimd_restore_state(&self, context: &ShadowContext);
+
+    /// The vCPU that runs here has touched FP or SIMD registers, which are not its own yet: they become those in
+    /// `context`, and the host's are kept.
+    fn fpsimd_access(&self, context: &ShadowContext);
 
     /// AM-108 `activate_traps`: what a VM may not touch is trapped from now on.
     fn activate_traps(&self);
@@ -35,6 +40,12 @@ pub trait WorldSwitch: Machine {
 
     /// The physical timer is the host's again (D-42).
     fn timer_disable_traps(&self);
+
+    /// The virtual timer and counter are the vCPU's from now on: what `context` says, `cntvoff` behind the physical one.
+    fn timer_restore_state(&self, context: &ShadowContext, cntvoff: u64);
+
+    /// Stops the virtual timer, whose state goes to the context. The virtual counter is the host's, with offset 0.
+    fn timer_save_state(&self, context: &mut ShadowContext);
 
     /// AM-111 `core_handle_sys64`: ELR_EL2 moves past the trapped instruction, which has no effect (D-41).
     fn core_handle_sys64(&self);

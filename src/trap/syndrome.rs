@@ -6,6 +6,8 @@
 pub enum Class {
     /// WFI, WFE, WFIT or WFET.
     Wfx,
+    /// FP or SIMD registers, while they are not the VM's.
+    Fp,
     /// HVC in AArch32 state.
     Hvc32,
     /// SMC in AArch32 state.
@@ -53,6 +55,7 @@ impl Syndrome {
     pub const fn class(self) -> Class {
         match ((self.0 >> 26) & 0x3F) as u8 {
             0x01 => Class::Wfx,
+            0x07 => Class::Fp,
             0x12 => Class::Hvc32,
             0x13 => Class::Smc32,
             0x16 => Class::Hvc64,

@@ -28,6 +28,10 @@ impl<M: WorldSwitch> Corevisor<M> {
                 self.machine().core_handle_sys64();
                 Ok(Next::Vm)
             }
+            Class::Fp => {
+                self.machine().fpsimd_access(context);
+                Ok(Next::Vm)
+            }
             Class::Hvc64 => match self.core_handle_pvops(v, context, outer)? {
                 Pvops::Done => Ok(Next::Vm),
                 Pvops::Unfinished => {

@@ -10,8 +10,9 @@ use crate::machine::Machine;
 use crate::refused::Refused;
 use core::ops::{Index, IndexMut};
 
-/// FP and SIMD registers.
+/// FP and SIMD registers; boot/fpsimd.S knows the layout.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[repr(C)]
 pub struct Fp {
     /// q0 to q31.
     pub q: [u128; 32],
@@ -79,6 +80,18 @@ impl IndexMut<Sys> for SysRegs {
         &mut self.0[register as usize - FIRST_SYS]
     }
 }
+
+/// The virtual timer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct VirtualTimer {
+    /// CNTV_CTL_EL0, with ISTATUS as it was when the vCPU stopped.
+    pub ctl: u64,
+    /// CNTV_CVAL_EL0.
+    pub cval: u64,
+}
+
+/// Pointer authentication keys: low and high half of APIA, APIB, APDA, APDB and APGA.
+pub type PointerKeys = [u64; 10];
 
 /// A call of a VM that takes longer than it may (FH-2): it goes on when the VM is entered the next time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,6 +164,10 @@ pub struct ShadowContext {
     pub esr_el2: u64,
     /// FP and SIMD registers.
     pub fp: Fp,
+    /// Pointer authentication keys.
+    pub keys: PointerKeys,
+    /// The virtual timer; a vCPU's only, as the host's is the physical one.
+    pub timer: VirtualTimer,
     /// The call that the vCPU is in.
     pub unfinished: Option<Unfinished>,
 }
@@ -184,6 +201,8 @@ impl ShadowContext {
         flags: 0,
         esr_el2: 0,
         fp: Fp::ZERO,
+        keys: [0; 10],
+        timer: VirtualTimer { ctl: 0, cval: 0 },
         unfinished: None,
     };
 

@@ -55,6 +55,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     ) {
         self.machine().save_sysregs(context);
         self.machine().fpsimd_save_state(context);
+        self.machine().timer_save_state(context);
         self.machine().deactivate_traps();
         self.machine().timer_disable_traps();
         if let Err(why) = self.save_shadow_kvm_regs(v, vcpu, context, outer) {
@@ -100,6 +101,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         }
         self.machine().timer_enable_traps();
         self.machine().activate_traps();
+        self.machine().timer_restore_state(context, 0);
         self.machine().restore_sysregs(context);
         self.machine().fpsimd_restore_state(context);
         Ok(Next::Vm)

@@ -48,13 +48,22 @@ pub struct Cpu {
     pub traps: bool,
     /// Whether the physical timer is.
     pub timer_traps: bool,
+    /// How far the virtual counter is behind the physical one.
+    pub cntvoff: u64,
     /// The VMs whose vCPUs' leftovers were flushed, in order.
     pub flushes: Vec<Vmid>,
 }
 
 impl Default for Cpu {
     fn default() -> Self {
-        Self { registers: ShadowContext::ZERO, stage2: None, traps: false, timer_traps: false, flushes: Vec::new() }
+        Self {
+            registers: ShadowContext::ZERO,
+            stage2: None,
+            traps: false,
+            timer_traps: false,
+            cntvoff: 0,
+            flushes: Vec::new(),
+        }
     }
 }
 
@@ -76,6 +85,7 @@ impl SimMachine {
         to.spsr_el1 = from.spsr_el1;
         to.pc = from.pc;
         to.pstate = from.pstate;
+        to.keys = from.keys;
     }
 }
 
@@ -104,6 +114,9 @@ impl WorldSwitch for SimMachine {
         self.with_cpu(|cpu| cpu.registers.fp = context.fp.clone());
     }
 
+    /// They are the vCPU's from its entry on.
+    fn fpsimd_access(&self, _context: &ShadowContext) {}
+
     fn activate_traps(&self) {
         self.with_cpu(|cpu| cpu.traps = true);
     }
@@ -118,6 +131,20 @@ impl WorldSwitch for SimMachine {
 
     fn timer_disable_traps(&self) {
         self.with_cpu(|cpu| cpu.timer_traps = false);
+    }
+
+    fn timer_restore_state(&self, context: &ShadowContext, cntvoff: u64) {
+        self.with_cpu(|cpu| {
+            cpu.registers.timer = context.timer;
+            cpu.cntvoff = cntvoff;
+        });
+    }
+
+    fn timer_save_state(&self, context: &mut ShadowContext) {
+        self.with_cpu(|cpu| {
+            context.timer = core::mem::take(&mut cpu.registers.timer);
+            cpu.cntvoff = 0;
+        });
     }
 
     fn core_handle_sys64(&self) {

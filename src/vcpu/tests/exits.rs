@@ -238,8 +238,8 @@ fn a_trapped_register_access_does_nothing() {
 // Tests: TD-2, VA-7
 #[test]
 fn what_a_vm_can_not_have_is_undefined_to_it() {
-    // SMC, FP, SVE, debug, and classes that do not exist.
-    for class in (0..64).filter(|class| ![0x01, 0x12, 0x16, 0x18, 0x20, 0x24].contains(class)) {
+    // SMC, SVE, debug, and classes that do not exist.
+    for class in (0..64).filter(|class| ![0x01, 0x07, 0x12, 0x16, 0x18, 0x20, 0x24].contains(class)) {
         let mut guest = Guest::new();
         guest.run_with_canaries();
         guest.core.machine().with_cpu(|cpu| {

@@ -11,7 +11,7 @@ use crate::lock::Held;
 use crate::machine::Machine;
 use crate::memory::{Count, S2Page};
 use crate::refused::Refused;
-use crate::vcpu::{Fp, ShadowContext, SysRegs, Unfinished};
+use crate::vcpu::{Fp, ShadowContext, SysRegs, Unfinished, VirtualTimer};
 use crate::vm::{SavedPage, VcpuState, VmState};
 use crate::world::{Core, MIB, ipa, pfn, record, set_record, snapshot};
 use std::collections::BTreeSet;
@@ -41,6 +41,8 @@ fn busy_context() -> ShadowContext {
         flags: 12,
         esr_el2: 13,
         fp: Fp { q: core::array::from_fn(|i| (300 + i as u128) << 64 | (400 + i as u128)), fpsr: 14, fpcr: 15 },
+        keys: core::array::from_fn(|i| 500 + i as u64),
+        timer: VirtualTimer { ctl: 18, cval: 19 },
         unfinished: Some(Unfinished { call: 11, ipa: ipa(0x8000_0000), size: 16, done: 17 }),
     }
 }

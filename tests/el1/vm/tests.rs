@@ -2,6 +2,7 @@
 //! The list of tests.
 
 mod calls;
+mod first;
 mod images;
 mod life;
 mod save;
@@ -18,6 +19,8 @@ crate::tests! {
         an_accepted_image_is_the_vms,
         images_that_are_not_whole,
         pages_that_are_not_the_hosts;
+    first:
+        a_vm_runs;
     save:
         pages_are_sealed;
     life:
