@@ -83,12 +83,24 @@ pub trait Machine {
     /// Overwrites a page of RAM, to the point of coherency.
     fn write_page(&self, pfn: Pfn, from: &PageBytes);
 
-    /// Reads one 8-byte aligned word of RAM that the host may write at any time: a single access, whose value is the
-    /// host's choice (`spec/layers/12-wdrf.md` §12.3).
-    fn shared_load(&self, at: Pa) -> u64;
+    /// Reads words of RAM from `at` on, 8-byte aligned and all in one page, that the host may write at any time: each by a
+    /// single access, whose value is the host's choice (`spec/layers/12-wdrf.md` §12.3).
+    fn shared_load_words(&self, at: Pa, words: &mut [u64]);
 
-    /// Writes one 8-byte aligned word of RAM that the host can read.
-    fn shared_store(&self, at: Pa, value: u64);
+    /// Writes words of RAM from `at` on, 8-byte aligned and all in one page, that the host can read.
+    fn shared_store_words(&self, at: Pa, words: &[u64]);
+
+    /// Reads one such word.
+    fn shared_load(&self, at: Pa) -> u64 {
+        let mut word = [0];
+        self.shared_load_words(at, &mut word);
+        word[0]
+    }
+
+    /// Writes one such word.
+    fn shared_store(&self, at: Pa, value: u64) {
+        self.shared_store_words(at, &[value]);
+    }
 
     /// AM-131 `readq_relaxed`, AM-132 `readl_relaxed`: reads a register in a window of [`crate::corevisor::Config::smmus`].
     fn mmio_read(&self, at: Pa, width: Width) -> u64;

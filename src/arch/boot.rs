@@ -101,8 +101,6 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
     let boot_cpu = platform.cpus.iter().position(|&mpidr| mpidr == host_cpu::mpidr());
     let boot_cpu = boot_cpu.ok_or(BootError::UnknownBootCpu(host_cpu::mpidr()))?;
     let core = build_core(&platform, regions, owned, &carve_out, boot_cpu)?;
-    let (root, pages) = host_root(&core);
-    fatal::know_host_root(root.as_u64(), pages);
     let gic = platform.gic.ok_or(BootError::NoGic)?;
     let world = traps::install(World { core, gic, stacks: carve_out.stacks });
 

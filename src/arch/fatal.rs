@@ -5,6 +5,7 @@
 use super::console::Unlocked;
 use super::percpu::{self, Epitaph};
 use super::{image, traps};
+use crate::addr::{Pa, VMID_COUNT, Vmid};
 use crate::platform::BootError;
 use crate::read_sysreg;
 use core::fmt::Write;
@@ -19,18 +20,25 @@ static EPITAPH_TAKEN: AtomicU32 = AtomicU32::new(0);
 static HALTED: AtomicBool = AtomicBool::new(false);
 /// CPUs that came, and stayed.
 static PARKED: AtomicUsize = AtomicUsize::new(0);
-/// The first level of the host's stage-2 table, and its size in pages.
-static HOST_ROOT: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+/// The first level of each stage-2 table, for as long as it exists; 0 otherwise.
+static ROOTS: [AtomicU64; VMID_COUNT] = [const { AtomicU64::new(0) }; VMID_COUNT];
+/// Size of each, in pages.
+static ROOT_PAGES: AtomicUsize = AtomicUsize::new(0);
 
 /// Most frames that a backtrace shows.
 const BACKTRACE_DEPTH: usize = 32;
 /// Turns of a loop that waits for the other CPUs to stop.
 const PATIENCE: u32 = 50_000_000;
 
-/// Tells the end where the host's table is, which it will take away.
-pub fn know_host_root(at: u64, pages: u64) {
-    HOST_ROOT[1].store(pages, Ordering::Relaxed);
-    HOST_ROOT[0].store(at, Ordering::Release);
+/// Tells the end where the table of `v` is, which it will take away, and of how many pages the first level of any is.
+pub fn know_root(v: Vmid, at: Pa, pages: usize) {
+    ROOT_PAGES.store(pages, Ordering::Relaxed);
+    ROOTS[v.index()].store(at.as_u64(), Ordering::Release);
+}
+
+/// The table of `v` is no more.
+pub fn forget_root(v: Vmid) {
+    ROOTS[v.index()].store(0, Ordering::Release);
 }
 
 /// Whether some CPU has met its end; then the caller must [`park`].
@@ -131,21 +139,22 @@ fn frame(depth: usize, pc: u64) {
     }
 }
 
-/// Stops every other CPU: the host's stage-2 table is emptied, so that the next instruction of each is a fault, which
-/// brings it here. No interrupt is needed, and masking interrupts is no help. False if another CPU is at it already.
+/// Stops every other CPU: the stage-2 tables of the host and of all VMs are emptied, so that the next instruction of each
+/// is a fault, which brings it here. No interrupt is needed, and masking interrupts is no help. False if another CPU is
+/// at it already.
 fn stop_host() -> bool {
     if HALTED.swap(true, Ordering::SeqCst) {
         return false;
     }
-    let at = HOST_ROOT[0].load(Ordering::Acquire) as *mut u64;
-    if !at.is_null() {
-        for i in 0..HOST_ROOT[1].load(Ordering::Relaxed) as usize * 512 {
-            // SAFETY: the first level of the host's table, in our memory. Whoever holds its lock is of no interest now.
-            unsafe { at.add(i).write_volatile(0) };
+    let roots = ROOTS.iter().map(|root| root.load(Ordering::Acquire) as *mut u64);
+    for root in roots.filter(|root| !root.is_null()) {
+        for i in 0..ROOT_PAGES.load(Ordering::Relaxed) * 512 {
+            // SAFETY: the first level of a table, in our memory. Whoever holds its lock is of no interest now.
+            unsafe { root.add(i).write_volatile(0) };
         }
-        // SAFETY: ends translations of EL1 and EL0, none of ours.
-        unsafe { core::arch::asm!("dsb ishst", "tlbi alle1is", "dsb ish", "isb", options(nostack)) };
     }
+    // SAFETY: ends translations of EL1 and EL0, none of ours.
+    unsafe { core::arch::asm!("dsb ishst", "tlbi alle1is", "dsb ish", "isb", options(nostack)) };
     true
 }
 

@@ -130,28 +130,39 @@ pub unsafe fn write(pfn: Pfn, from: &PageBytes) {
     page.flush();
 }
 
-/// Reads the aligned word at `at` by a single access.
-///
-/// # Safety
-/// As for [`zero`], of the page of `at`.
-pub unsafe fn load(at: Pa) -> u64 {
-    assert!(at.is_aligned(8));
-    // SAFETY: as in `zero`.
-    let page = unsafe { Mapped::new(at.frame().base(), Access::ReadOnly) };
-    // SAFETY: mapped, and aligned.
-    unsafe { with_exposed_provenance::<u64>((page.at + offset(at)) as usize).read_volatile() }
+/// That words from `at` on can be accessed one by one, all in one page.
+fn assert_in_page(at: Pa, words: usize) {
+    assert!(at.is_aligned(8) && offset(at) + 8 * words as u64 <= PAGE_SIZE);
 }
 
-/// Writes the aligned word at `at` by a single access.
+/// Reads aligned words from `at` on, all in one page, each by a single access.
 ///
 /// # Safety
 /// As for [`zero`], of the page of `at`.
-pub unsafe fn store(at: Pa, value: u64) {
-    assert!(at.is_aligned(8));
+pub unsafe fn load(at: Pa, words: &mut [u64]) {
+    assert_in_page(at, words.len());
+    // SAFETY: as in `zero`.
+    let page = unsafe { Mapped::new(at.frame().base(), Access::ReadOnly) };
+    let first = with_exposed_provenance::<u64>((page.at + offset(at)) as usize);
+    for (i, word) in words.iter_mut().enumerate() {
+        // SAFETY: mapped, in the page, and aligned.
+        *word = unsafe { first.add(i).read_volatile() };
+    }
+}
+
+/// Writes aligned words from `at` on, all in one page, each by a single access.
+///
+/// # Safety
+/// As for [`zero`], of the page of `at`.
+pub unsafe fn store(at: Pa, words: &[u64]) {
+    assert_in_page(at, words.len());
     // SAFETY: as in `zero`.
     let page = unsafe { Mapped::new(at.frame().base(), Access::ReadWrite) };
-    // SAFETY: mapped for writing, and aligned.
-    unsafe { with_exposed_provenance_mut::<u64>((page.at + offset(at)) as usize).write_volatile(value) };
+    let first = with_exposed_provenance_mut::<u64>((page.at + offset(at)) as usize);
+    for (i, word) in words.iter().enumerate() {
+        // SAFETY: mapped for writing, in the page, and aligned.
+        unsafe { first.add(i).write_volatile(*word) };
+    }
 }
 
 /// Reads a register.

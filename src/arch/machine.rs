@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The machine under the core, on real hardware.
 
-use super::{cache, console, entropy, fixmap, percpu};
-use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, Range, Vmid};
+use super::{cache, console, entropy, fatal, fixmap, percpu};
+use crate::addr::{Ipa, PAGE_SIZE, PGD_SIZE, Pa, Pfn, Range, Vmid};
 use crate::machine::{Machine, PageBytes, Width};
 use crate::memory::S2Page;
 use crate::trap::LogSource;
@@ -130,9 +130,15 @@ impl Machine for Hardware {
         });
     }
 
-    fn set_pt_vttbr(&self, _v: Vmid, _root: Pa, _ipa_bits: u32) {}
+    fn set_pt_vttbr(&self, v: Vmid, root: Pa, ipa_bits: u32) {
+        // The walk starts at level 0, or at concatenated tables of level 1.
+        let pages = if ipa_bits > 42 { 1 } else { (1u64 << ipa_bits).div_ceil(PGD_SIZE) };
+        fatal::know_root(v, root, pages as usize);
+    }
 
-    fn clear_pt_vttbr(&self, _v: Vmid) {}
+    fn clear_pt_vttbr(&self, v: Vmid) {
+        fatal::forget_root(v);
+    }
 
     fn clear_phys_page(&self, pfn: Pfn) {
         // SAFETY: RAM by the trait's contract, and a principal's.
@@ -158,16 +164,16 @@ impl Machine for Hardware {
         unsafe { fixmap::write(self.principals(pfn), from) };
     }
 
-    fn shared_load(&self, at: Pa) -> u64 {
+    fn shared_load_words(&self, at: Pa, words: &mut [u64]) {
         self.principals(at.frame());
         // SAFETY: as above.
-        unsafe { fixmap::load(at) }
+        unsafe { fixmap::load(at, words) };
     }
 
-    fn shared_store(&self, at: Pa, value: u64) {
+    fn shared_store_words(&self, at: Pa, words: &[u64]) {
         self.principals(at.frame());
         // SAFETY: as above.
-        unsafe { fixmap::store(at, value) };
+        unsafe { fixmap::store(at, words) };
     }
 
     fn mmio_read(&self, at: Pa, width: Width) -> u64 {

@@ -655,21 +655,25 @@ impl Machine for SimMachine {
         self.state().pages.insert(pfn, Box::new(*from));
     }
 
-    fn shared_load(&self, at: Pa) -> u64 {
+    fn shared_load_words(&self, at: Pa, words: &mut [u64]) {
         assert!(at.is_aligned(8), "no word at {at}");
+        assert!(at.as_u64() % PAGE_SIZE + 8 * words.len() as u64 <= PAGE_SIZE, "beyond the page of {at}");
         let host = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(value) = host.and_then(|host| host(at)) {
-            return value;
+        for (i, word) in words.iter_mut().enumerate() {
+            let at = Pa::low_48(at.as_u64() + 8 * i as u64);
+            *word = host.as_ref().and_then(|host| host(at)).unwrap_or_else(|| self.load(at));
         }
-        self.load(at)
     }
 
-    fn shared_store(&self, at: Pa, value: u64) {
+    fn shared_store_words(&self, at: Pa, values: &[u64]) {
         assert!(at.is_aligned(8), "no word at {at}");
         let mut state = self.state();
         let bytes = state.pages.entry(at.frame()).or_insert_with(|| Box::new([0; PAGE_SIZE as usize]));
         let (words, _) = bytes.as_chunks_mut::<8>();
-        words[(at.as_u64() % PAGE_SIZE / 8) as usize] = value.to_le_bytes();
+        let first = (at.as_u64() % PAGE_SIZE / 8) as usize;
+        for (word, value) in words[first..first + values.len()].iter_mut().zip(values) {
+            *word = value.to_le_bytes();
+        }
     }
 
     fn mmio_read(&self, at: Pa, width: Width) -> u64 {

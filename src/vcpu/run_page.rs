@@ -97,9 +97,8 @@ impl<M: Machine> Corevisor<M> {
 
     /// Tells the host why the vCPU stopped running: `esr`, `hpfar` and `far` are no more of the trusted registers than the
     /// host needs.
-    pub(super) fn set_int_exit(&self, page: RunPage, [esr, hpfar, far]: [u64; 3]) {
-        for (offset, value) in [(ESR, esr), (HPFAR, hpfar), (FAR, far)] {
-            self.machine().shared_store(page.word(offset), value);
-        }
+    pub(super) fn set_int_exit(&self, page: RunPage, esr_hpfar_far: [u64; 3]) {
+        const _: () = assert!(HPFAR == ESR + 8 && FAR == ESR + 16);
+        self.machine().shared_store_words(page.word(ESR), &esr_hpfar_far);
     }
 }

@@ -36,8 +36,8 @@ pub struct SavedVcpu {
     pub system: SystemBytes,
 }
 
-fn word(page: Pfn, index: usize) -> Pa {
-    Pa::low_48(page.base().as_u64() + run_page::SEALED + 8 * index as u64)
+fn sealed(page: Pfn) -> Pa {
+    Pa::low_48(page.base().as_u64() + run_page::SEALED)
 }
 
 impl SavedVcpu {
@@ -57,16 +57,18 @@ impl SavedVcpu {
             system.tag[1],
         ];
         let sets = [self.general.as_chunks().0, self.system.as_chunks().0].into_iter().flatten();
-        let words = header.into_iter().chain(sets.map(|bytes| u64::from_le_bytes(*bytes)));
-        for (index, value) in words.enumerate() {
-            machine.shared_store(word(page, index), value);
-        }
+        let values = header.into_iter().chain(sets.map(|bytes| u64::from_le_bytes(*bytes)));
+        let mut words = [0; run_page::SEALED_WORDS];
+        words.iter_mut().zip(values).for_each(|(word, value)| *word = value);
+        machine.shared_store_words(sealed(page), &words);
     }
 
     /// Reads what the host put into the run page, each word once.
     pub fn load(machine: &impl Machine, page: Pfn) -> Self {
-        let mut indices = 0..run_page::SEALED_WORDS;
-        let mut next = || indices.next().map_or(0, |index| machine.shared_load(word(page, index)));
+        let mut words = [0; run_page::SEALED_WORDS];
+        machine.shared_load_words(sealed(page), &mut words);
+        let mut words = words.into_iter();
+        let mut next = || words.next().unwrap_or(0);
         let generation = Generation { lineage: next(), epoch: next() };
         let manifest = Manifest { pages: next(), vcpus: next() };
         let seals = [(); 2].map(|()| Seal { nonce: next(), tag: [next(), next()] });
