@@ -36,11 +36,13 @@ pub mod host_call {
     pub const TIMER_SET_CNTVOFF: u32 = 13;
     /// x1 = VM, x2 = first physical address, x3 = bytes.
     pub const CLEAR_VM_S2_RANGE: u32 = 14;
-    /// x1 = VM, x2 = guest address, x3 = bytes.
+    /// x1 = VM, x2 = guest address, x3 = bytes, x4 to x11 = Ed25519 signature (RFC 8032) of
+    /// [`crate::vm::measure::image_message`], in little-endian words; not looked at for [`super::vm_flags`]. Returns x0 =
+    /// number of the image.
     pub const SET_BOOT_INFO: u32 = 15;
     /// x1 = VM, x2 = page frame number, x3 = image.
     pub const REMAP_VM_IMAGE: u32 = 16;
-    /// x1 = VM. Returns x0 = blocks of 2 MiB that are left: call again until it is 0.
+    /// x1 = VM. Returns x0 = pages that are left, to be moved or to be hashed: call again until it is 0.
     pub const VERIFY_VM_IMAGE: u32 = 17;
     /// x1 = context bank, x2 = SMMU.
     pub const SMMU_FREE_PGD: u32 = 18;
@@ -54,7 +56,7 @@ pub mod host_call {
     pub const SMMU_CLEAR: u32 = 22;
     /// x1 = VM, x2 = guest address, x3 = physical address, x4 = bytes.
     pub const PHYS_ADDR_IOREMAP: u32 = 23;
-    /// No arguments.
+    /// x1 = [`super::vm_flags`]. Returns x0 = VM.
     pub const REGISTER_KVM: u32 = 24;
     /// x1 = VM, x2 = vCPU, x3 = physical address of its run page ([`super::run_page`]): a page of the host's.
     pub const REGISTER_VCPU: u32 = 25;
@@ -83,6 +85,18 @@ pub mod host_call {
     pub const LOG_READ: u32 = 35;
     /// x1 = counter ([`super::stat`]). Returns x0 = 0, x1 = its value.
     pub const STATS: u32 = 36;
+    /// x1 = VM. Returns x0 = 0, x1 to x4 = its measurement ([`crate::vm::measure`]) in little-endian words, x5 =
+    /// [`super::vm_flags`]. Refused until its images are verified.
+    pub const VM_MEASUREMENT: u32 = 37;
+}
+
+/// What a VM is, for as long as it exists: x1 of REGISTER_KVM. A VM with neither is protected, and runs signed images only.
+pub mod vm_flags {
+    /// Its images are hashed, but no signature is asked for. Only where FEATURES has [`super::features::UNSIGNED_VMS`].
+    pub const UNSIGNED: u64 = 1 << 0;
+    /// The host can reach all of its memory: each page is granted to the host as it becomes the VM's. No signature is
+    /// asked for.
+    pub const SHARED: u64 = 1 << 1;
 }
 
 /// Bytes that one LOG_READ returns at most: registers x2 to x17.
@@ -94,6 +108,8 @@ pub mod features {
     pub const TEST_IMAGE: u64 = 1 << 0;
     /// There are VMs: calls 13 to 30 and 34 are carried out.
     pub const VMS: u64 = 1 << 1;
+    /// VMs may be [`super::vm_flags::UNSIGNED`].
+    pub const UNSIGNED_VMS: u64 = 1 << 2;
 }
 
 /// Calls that exist in test images only; they drive transitions that no other call reaches yet.
@@ -142,8 +158,6 @@ pub mod primitive {
     pub const ENTROPY: u64 = 9;
     /// `timer_set_cntvoff`; the address is not looked at.
     pub const TIMER_SET_CNTVOFF: u64 = 10;
-    /// Has `verify_image` accept every image from now on (x3 = 1), or none (x3 = 0); the address is not looked at.
-    pub const ACCEPT_IMAGES: u64 = 11;
 }
 
 /// The counters of STATS. Those up to [`stat::TLB_INVALIDATIONS`] only grow.
@@ -190,8 +204,12 @@ pub mod stat {
     pub const VM_PAGES: u64 = 18;
     /// Page-table pages in use by VMs, the image window and SMMUs.
     pub const VM_TABLE_PAGES: u64 = 19;
+    /// VMs that are [`super::vm_flags::UNSIGNED`].
+    pub const UNSIGNED_VMS: u64 = 20;
+    /// VMs that are [`super::vm_flags::SHARED`].
+    pub const SHARED_VMS: u64 = 21;
     /// Number of all counters.
-    pub const COUNT: u64 = 20;
+    pub const COUNT: u64 = 22;
 }
 
 /// Calls of a VM, in x0 of an HVC instruction: x2 = first guest address, x3 = bytes. No result.

@@ -16,7 +16,7 @@ use crate::spt::Spts;
 use crate::stats::Stats;
 use crate::trap::HostCpus;
 use crate::vcpu::{CONTEXT_COUNT, ContextLock};
-use crate::vm::{CoreData, Sealer, VmInfo};
+use crate::vm::{CoreData, Sealer, VmFlags, VmInfo};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
@@ -201,6 +201,7 @@ impl<M: Machine> Corevisor<M> {
 
     /// The value of counter `id` of STATS.
     pub fn stat<const OUTER: u8>(&self, id: u64, outer: &mut Held<'_, OUTER>) -> Result<u64, Refused> {
+        let all_vms = || (1..COREVISOR.index() as u64).filter_map(Vmid::new_vm);
         match id {
             id if id < stat::COUNTERS as u64 => Ok(self.stats.sum(id)),
             stat::RAM_PAGES => Ok(self.regions.pages()),
@@ -210,7 +211,11 @@ impl<M: Machine> Corevisor<M> {
             stat::VMS => Ok(self.core_data.lock(outer).0.vms()),
             stat::VM_PAGES => {
                 let (s2page, _) = self.acquire_lock_s2page(outer);
-                Ok((1..COREVISOR.index() as u64).filter_map(Vmid::new_vm).map(|v| s2page.pages_of(v)).sum())
+                Ok(all_vms().map(|v| s2page.pages_of(v)).sum())
+            }
+            stat::UNSIGNED_VMS | stat::SHARED_VMS => {
+                let flag = if id == stat::UNSIGNED_VMS { VmFlags::UNSIGNED } else { VmFlags::SHARED };
+                Ok(all_vms().filter(|&v| self.acquire_lock_vm(v, outer).0.flags.contains(flag)).count() as u64)
             }
             stat::VM_TABLE_PAGES => Ok(self.vm_table_pages - self.frames.lock(outer).0.vm_pages()),
             _ => Err(Refused::Argument(1)),

@@ -112,6 +112,12 @@ pub trait Machine {
     /// is authentic.
     fn verify_image(&self, v: Vmid, remap_addr: Ipa) -> bool;
 
+    /// Whether there is a key that an image could be signed with.
+    fn has_image_keys(&self) -> bool;
+
+    /// Whether VMs may be unsigned ([`crate::vm::VmFlags::UNSIGNED`]).
+    fn allows_unsigned(&self) -> bool;
+
     /// 32 bytes that nobody can guess; `None` if the platform has no source of entropy.
     fn entropy(&self) -> Option<[u8; 32]>;
 
@@ -126,10 +132,6 @@ pub trait Machine {
 
     /// Says one line about a refusal; the machine limits the rate.
     fn log_refusal(&self, line: core::fmt::Arguments<'_>);
-
-    /// Has [`Self::verify_image`] accept every image from now on, or none: in place of a key, in test images.
-    #[cfg(feature = "semihosting")]
-    fn accept_images(&self, accept: bool);
 
     /// Provokes a fault of Corevisor's own ([`crate::abi::test_call::CRASH`]).
     #[cfg(feature = "semihosting")]

@@ -32,6 +32,8 @@ pub enum Refused {
     WindowFull,
     /// An image is not complete, not where it has to be, or not authentic.
     Image,
+    /// No image can be authentic: there is no key.
+    NoKeys,
     /// The context bank is another's, still maps pages, or is not there.
     Bank,
     /// The SMMU register can't be accessed so.
@@ -62,7 +64,7 @@ impl Refused {
             Self::State(_) | Self::Register(_) | Self::Exit(_) => abi::DENIED,
             Self::Busy(_) | Self::SmmuStuck => abi::BUSY,
             Self::NoTables(_) | Self::NoVmid | Self::WindowFull => abi::NO_MEMORY,
-            Self::Unavailable => abi::NOT_SUPPORTED,
+            Self::Unavailable | Self::NoKeys => abi::NOT_SUPPORTED,
         }
     }
 }
@@ -82,6 +84,7 @@ impl fmt::Display for Refused {
             Self::NoVmid => f.write_str("no VM id left"),
             Self::WindowFull => f.write_str("the image window is full"),
             Self::Image => f.write_str("the image is incomplete, misplaced or not authentic"),
+            Self::NoKeys => f.write_str("there is no key for signed images: none built in, and no module with any"),
             Self::Bank => f.write_str("the context bank is another's, in use, or not there"),
             Self::Register(offset) => write!(f, "SMMU register {offset:#x} can't be accessed so"),
             Self::SmmuStuck => f.write_str("the SMMU does not end an invalidation"),

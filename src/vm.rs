@@ -4,6 +4,7 @@
 mod boot_aux;
 mod boot_core;
 mod boot_ops;
+pub mod measure;
 mod record;
 mod sealer;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tests;
 mod vm_power;
 
 pub use record::{
-    CoreData, Generation, Image, MAX_LOAD_INFO_NUM, Manifest, Resumed, Teardown, VcpuInfo, VcpuState, VmInfo, VmState,
+    CoreData, Generation, Image, MAX_LOAD_INFO_NUM, Manifest, Measurement, Resumed, Signature, Teardown, VcpuInfo,
+    VcpuState, VmFlags, VmInfo, VmState,
 };
 pub use sealer::{SavedPage, Seal, Sealer};

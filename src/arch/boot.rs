@@ -349,6 +349,9 @@ fn report_platform(platform: &Platform<'_>) {
     for smmu in &platform.smmus {
         info!("SMMU registers withheld from the host: {smmu}");
     }
+    if cfg!(feature = "unsigned-vms") {
+        log::warn!("unsigned VMs are possible: this is an image for tests");
+    }
     // No SMMU is driven yet, so this holds with or without one.
     log::warn!("DMA is not restricted: devices can reach all memory, Corevisor's too");
 }

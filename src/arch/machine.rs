@@ -9,8 +9,6 @@ use crate::trap::LogSource;
 use crate::vcpu::ContextLock;
 use crate::{read_sysreg, write_sysreg};
 use aarch64_cpu::asm::barrier;
-#[cfg(feature = "semihosting")]
-use core::sync::atomic::{AtomicBool, Ordering};
 
 /// AArch64 at EL2, with an identity map of what Corevisor owns.
 #[derive(Debug)]
@@ -68,10 +66,6 @@ unsafe extern "C" {
     /// boot/entry.S.
     fn secondary_entry();
 }
-
-/// Set by a test. tools/check-release looks for the name.
-#[cfg(feature = "semihosting")]
-static TEST_ACCEPTS_IMAGES: AtomicBool = AtomicBool::new(false);
 
 impl Machine for Hardware {
     type Records = &'static mut [S2Page];
@@ -188,12 +182,17 @@ impl Machine for Hardware {
         unsafe { fixmap::write_register(at, width, value) };
     }
 
-    /// No key to verify images with is built in yet, so none is authentic. In test images a test may say otherwise.
+    /// There is no key to verify images with yet, so none is authentic.
     fn verify_image(&self, _v: Vmid, _remap_addr: Ipa) -> bool {
-        #[cfg(feature = "semihosting")]
-        return TEST_ACCEPTS_IMAGES.load(Ordering::Relaxed);
-        #[cfg(not(feature = "semihosting"))]
         false
+    }
+
+    fn has_image_keys(&self) -> bool {
+        false
+    }
+
+    fn allows_unsigned(&self) -> bool {
+        cfg!(feature = "unsigned-vms")
     }
 
     fn entropy(&self) -> Option<[u8; 32]> {
@@ -216,11 +215,6 @@ impl Machine for Hardware {
 
     fn log_refusal(&self, line: core::fmt::Arguments<'_>) {
         console::log_refusal(line);
-    }
-
-    #[cfg(feature = "semihosting")]
-    fn accept_images(&self, accept: bool) {
-        TEST_ACCEPTS_IMAGES.store(accept, Ordering::Relaxed);
     }
 
     #[cfg(feature = "semihosting")]

@@ -30,7 +30,7 @@ use crate::refused::Refused;
 use crate::trap::LogSource;
 use crate::vcpu::{CONTEXT_COUNT, ContextLock, ShadowContext};
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
@@ -163,6 +163,8 @@ pub struct SimMachine {
     firmware: Mutex<Arc<Firmware>>,
     shared: Mutex<Option<Arc<SharedMemory>>>,
     verifier: Mutex<Option<Arc<Verifier>>>,
+    /// Whether VMs may be unsigned.
+    unsigned: AtomicBool,
     entropy: Mutex<Option<[u8; 32]>>,
     log: LogRing,
     cpus: Mutex<BTreeMap<usize, Cpu>>,
@@ -222,6 +224,7 @@ impl SimMachine {
             firmware: Mutex::new(Arc::new(willing_firmware)),
             shared: Mutex::new(None),
             verifier: Mutex::new(None),
+            unsigned: AtomicBool::new(true),
             entropy: Mutex::new(Some([0x42; 32])),
             log: LogRing::new(),
             cpus: Mutex::default(),
@@ -457,6 +460,11 @@ impl SimMachine {
     /// Has `verifier` say which images are authentic. Without one, all are.
     pub fn on_verify_image(&self, verifier: impl Fn(Vmid, Ipa) -> bool + Send + Sync + 'static) {
         *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(verifier));
+    }
+
+    /// Has VMs be unsigned, as test images do, or not, as release images.
+    pub fn allow_unsigned(&self, allowed: bool) {
+        self.unsigned.store(allowed, Ordering::Relaxed);
     }
 
     /// Replaces what the source of entropy gives; `None`: there is none.
@@ -700,6 +708,14 @@ impl Machine for SimMachine {
         verifier.is_none_or(|verifier| verifier(v, remap_addr))
     }
 
+    fn has_image_keys(&self) -> bool {
+        true
+    }
+
+    fn allows_unsigned(&self) -> bool {
+        self.unsigned.load(Ordering::Relaxed)
+    }
+
     fn entropy(&self) -> Option<[u8; 32]> {
         *self.entropy.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -720,11 +736,6 @@ impl Machine for SimMachine {
 
     fn log_refusal(&self, line: core::fmt::Arguments<'_>) {
         self.state().refusals.push(line.to_string());
-    }
-
-    #[cfg(feature = "semihosting")]
-    fn accept_images(&self, accept: bool) {
-        self.on_verify_image(move |_, _| accept);
     }
 
     #[cfg(feature = "semihosting")]

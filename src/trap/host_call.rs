@@ -6,7 +6,7 @@ use crate::abi::host_call as number;
 use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, VcpuId, Vmid};
 use crate::mmio::{ContextBank, SmmuIndex};
 use crate::refused::Refused;
-use crate::vm::{Generation, MAX_LOAD_INFO_NUM, SavedPage, Seal};
+use crate::vm::{Generation, MAX_LOAD_INFO_NUM, SavedPage, Seal, Signature, VmFlags};
 
 /// Exclusive bound of physical and I/O addresses in calls (specification: `KVM_PHYS_SIZE`).
 const PHYS_SIZE: u64 = 1 << 40;
@@ -23,7 +23,7 @@ pub enum HostCall {
     /// [`number::CLEAR_VM_S2_RANGE`].
     ClearVmS2Range { v: Vmid, start: Pa, size: u64 },
     /// [`number::SET_BOOT_INFO`].
-    SetBootInfo { v: Vmid, addr: Ipa, size: u64 },
+    SetBootInfo { v: Vmid, addr: Ipa, size: u64, signature: Signature },
     /// [`number::REMAP_VM_IMAGE`].
     RemapVmImage { v: Vmid, page: Pfn, image: usize },
     /// [`number::VERIFY_VM_IMAGE`].
@@ -41,7 +41,7 @@ pub enum HostCall {
     /// [`number::PHYS_ADDR_IOREMAP`].
     PhysAddrIoremap { v: Vmid, gpa: Ipa, pa: Pa, size: u64 },
     /// [`number::REGISTER_KVM`].
-    RegisterKvm,
+    RegisterKvm { flags: VmFlags },
     /// [`number::REGISTER_VCPU`].
     RegisterVcpu { v: Vmid, vcpu: VcpuId, run_page: Pfn },
     /// [`number::ENCRYPT_BUF`].
@@ -64,6 +64,8 @@ pub enum HostCall {
     LogRead { position: u64 },
     /// [`number::STATS`].
     Stats { counter: u64 },
+    /// [`number::VM_MEASUREMENT`].
+    VmMeasurement { v: Vmid },
 }
 
 /// `value`, if it is less than `bound`; else the refusal of argument `n`.
@@ -106,13 +108,22 @@ fn guest(n: u8, value: u64, bound: u64) -> Result<Ipa, Refused> {
     below(n, value, bound).and_then(|value| Ipa::new(value).ok_or(Refused::Argument(n)))
 }
 
+/// The signature in x4 to x11.
+fn signature(args: &[u64; 11]) -> Signature {
+    let mut bytes = [0; 64];
+    for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(&args[3..]) {
+        *to = word.to_le_bytes();
+    }
+    bytes
+}
+
 impl HostCall {
-    /// Call `call` (the function id less [`crate::abi::HOST_CALL_BASE`]) with the arguments x1 to x8.
+    /// Call `call` (the function id less [`crate::abi::HOST_CALL_BASE`]) with the arguments x1 to x11.
     ///
     /// # Errors
     /// [`Refused::NotSupported`] for a number that is no call; [`Refused::Argument`] for a value out of range.
-    pub fn parse(call: u32, args: [u64; 8]) -> Result<Self, Refused> {
-        let [x1, x2, x3, x4, x5, x6, x7, x8] = args;
+    pub fn parse(call: u32, args: [u64; 11]) -> Result<Self, Refused> {
+        let [x1, x2, x3, x4, x5, x6, x7, x8, ..] = args;
         Ok(match call {
             number::TIMER_SET_CNTVOFF => {
                 Self::TimerSetCntvoff { offset: below(1, x1, 1 << 32)? | below(2, x2, 1 << 32)? << 32 }
@@ -127,7 +138,7 @@ impl HostCall {
                 let (v, addr) = (vm(1, x1)?, guest(2, x2, PHYS_SIZE)?);
                 below(3, x3, PHYS_SIZE)?;
                 span(3, x2, x3, PHYS_SIZE)?;
-                Self::SetBootInfo { v, addr, size: x3 }
+                Self::SetBootInfo { v, addr, size: x3, signature: signature(&args) }
             }
             number::REMAP_VM_IMAGE => {
                 let (v, page) = (vm(1, x1)?, below(2, x2, PHYS_SIZE / PAGE_SIZE)?);
@@ -160,7 +171,7 @@ impl HostCall {
                 span(4, x3, x4, PHYS_SIZE)?;
                 Self::PhysAddrIoremap { v, gpa: guest(2, x2, ADDR_SIZE)?, pa: phys(3, x3)?, size: x4 }
             }
-            number::REGISTER_KVM => Self::RegisterKvm,
+            number::REGISTER_KVM => Self::RegisterKvm { flags: VmFlags::from_bits(x1).ok_or(Refused::Argument(1))? },
             number::REGISTER_VCPU => {
                 let (v, vcpu, run_page) = (vm(1, x1)?, vcpu(2, x2)?, phys(3, x3)?);
                 below(3, x3 % PAGE_SIZE, 1)?;
@@ -181,6 +192,7 @@ impl HostCall {
             number::FEATURES => Self::Features,
             number::LOG_READ => Self::LogRead { position: x1 },
             number::STATS => Self::Stats { counter: x1 },
+            number::VM_MEASUREMENT => Self::VmMeasurement { v: vm(1, x1)? },
             _ => return Err(Refused::NotSupported),
         })
     }
@@ -196,7 +208,7 @@ mod tests {
     use super::*;
 
     /// Every call of the specification with arguments at the very edge of what it accepts.
-    const EDGE: [(u32, [u64; 5]); 19] = [
+    const EDGE: [(u32, [u64; 5]); 20] = [
         (13, [u32::MAX as u64, u32::MAX as u64, 0, 0, 0]),
         (14, [15, 0, PHYS_SIZE - 4096, 0, 0]),
         (15, [1, PHYS_SIZE - 4097, 4096, 0, 0]),
@@ -208,7 +220,7 @@ mod tests {
         (21, [PHYS_SIZE - 1, 7, 1, 0, 0]),
         (22, [PHYS_SIZE - 1, 7, 1, 0, 0]),
         (23, [15, ADDR_SIZE - 4097, PHYS_SIZE - 4097, 4096, 0]),
-        (24, [u64::MAX; 5]),
+        (24, [3, u64::MAX, u64::MAX, u64::MAX, u64::MAX]),
         (25, [15, 7, PHYS_SIZE - 4096, 0, 0]),
         (26, [15, PHYS_SIZE - 1, PHYS_SIZE - 1, 0, 0]),
         (27, [15, PHYS_SIZE - 1, 0, 0, 0]),
@@ -216,18 +228,19 @@ mod tests {
         (29, [15, 7, 0, 0, 0]),
         (30, [15, 7, 0, 0, 0]),
         (34, [15, 0, 0, 0, 0]),
+        (37, [15, 0, 0, 0, 0]),
     ];
 
-    /// `args`, and something for x6 to x8.
-    fn with_8([x1, x2, x3, x4, x5]: [u64; 5]) -> [u64; 8] {
-        [x1, x2, x3, x4, x5, u64::MAX, u64::MAX, u64::MAX]
+    /// `args`, and something for x6 to x11.
+    fn with_11(args: [u64; 5]) -> [u64; 11] {
+        core::array::from_fn(|i| args.get(i).copied().unwrap_or(u64::MAX))
     }
 
     // Tests: TD-1
     #[test]
     fn the_edge_of_every_range_is_accepted() {
         for (call, args) in EDGE {
-            let parsed = HostCall::parse(call, with_8(args)).unwrap_or_else(|why| panic!("call {call}: {why}"));
+            let parsed = HostCall::parse(call, with_11(args)).unwrap_or_else(|why| panic!("call {call}: {why}"));
             assert!(parsed.needs_vms(), "call {call}");
         }
     }
@@ -235,7 +248,7 @@ mod tests {
     /// One step past the edge, argument by argument.
     #[test]
     fn beyond_the_edge_is_refused_and_named() {
-        let refused: [(u32, usize, u64); 46] = [
+        let refused: [(u32, usize, u64); 50] = [
             (13, 1, 1 << 32),
             (13, 2, 1 << 32),
             (14, 1, 0),
@@ -273,6 +286,8 @@ mod tests {
             (23, 1, 0),
             (23, 4, 4097),
             (23, 4, u64::MAX),
+            (24, 1, 4),
+            (24, 1, u64::MAX),
             (25, 2, 8),
             (25, 3, PHYS_SIZE),
             (25, 3, 1),
@@ -282,19 +297,21 @@ mod tests {
             (28, 2, u64::MAX),
             (30, 2, 8),
             (34, 1, 16),
+            (37, 1, 0),
+            (37, 1, 16),
         ];
         for (call, argument, value) in refused {
             let (_, mut args) = EDGE.into_iter().find(|(c, _)| *c == call).unwrap();
             args[argument - 1] = value;
-            let got = HostCall::parse(call, with_8(args));
+            let got = HostCall::parse(call, with_11(args));
             assert_eq!(got, Err(Refused::Argument(argument as u8)), "call {call} x{argument}={value:#x}");
         }
     }
 
     #[test]
     fn what_is_no_call_of_the_host_is_not_supported() {
-        for call in (0..13).chain([31]).chain(37..0x1000) {
-            assert_eq!(HostCall::parse(call, [0; 8]), Err(Refused::NotSupported), "call {call}");
+        for call in (0..13).chain([31]).chain(38..0x1000) {
+            assert_eq!(HostCall::parse(call, [0; 11]), Err(Refused::NotSupported), "call {call}");
         }
     }
 
@@ -303,18 +320,21 @@ mod tests {
         let v = Vmid::new_vm(3).unwrap();
         let pfn = |n| Pfn::new(n).unwrap();
         let parse = |call, args| HostCall::parse(call, args).unwrap();
-        let halves = parse(13, [0x89AB_CDEF, 0x0123_4567, 0, 0, 0, 0, 0, 0]);
+        let halves = parse(13, [0x89AB_CDEF, 0x0123_4567, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(halves, HostCall::TimerSetCntvoff { offset: 0x0123_4567_89AB_CDEF });
-        let page = parse(27, [3, 0x5_4321, 1, 2, 3, 4, 5, 6]);
+        let page = parse(27, [3, 0x5_4321, 1, 2, 3, 4, 5, 6, 0, 0, 0]);
         let seal = Seal { nonce: 1, tag: [2, 3] };
         let saved = SavedPage { seal, gfn: 4, generation: Generation { lineage: 5, epoch: 6 } };
         assert_eq!(page, HostCall::DecryptBuf { v, page: pfn(0x54), saved });
-        let pages = parse(26, [3, 0x5_4321, 0x6_5432, 0, 0, 0, 0, 0]);
+        let pages = parse(26, [3, 0x5_4321, 0x6_5432, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(pages, HostCall::EncryptBuf { v, page: pfn(0x54), to: pfn(0x65) });
-        let run_page = parse(25, [3, 7, 0x7_6000, 0, 0, 0, 0, 0]);
+        let run_page = parse(25, [3, 7, 0x7_6000, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(run_page, HostCall::RegisterVcpu { v, vcpu: VcpuId::new(7).unwrap(), run_page: pfn(0x76) });
+        let words: [u64; 11] = core::array::from_fn(|i| if i < 3 { 3 } else { 0x0101_0101_0101_0101 * i as u64 });
+        let HostCall::SetBootInfo { signature, .. } = parse(15, words) else { panic!("not SET_BOOT_INFO") };
+        assert_eq!(signature, core::array::from_fn(|i| 3 + i as u8 / 8));
         for call in [32, 33, 35, 36] {
-            assert!(!parse(call, [0; 8]).needs_vms(), "call {call}");
+            assert!(!parse(call, [0; 11]).needs_vms(), "call {call}");
         }
     }
 }

@@ -25,7 +25,7 @@ impl<M: Machine + LogSource> Corevisor<M> {
             self.test_call(id, regs, outer);
             return HostAction::Resume;
         }
-        let args = [regs[1], regs[2], regs[3], regs[4], regs[5], regs[6], regs[7], regs[8]];
+        let args = core::array::from_fn(|i| regs[1 + i]);
         let done = match HostCall::parse(id - abi::HOST_CALL_BASE, args) {
             Ok(call) if call.needs_vms() && !M::VMS => Err(Refused::NotSupported),
             Ok(HostCall::VcpuRun { v, vcpu }) => return HostAction::Run { v, vcpu },
@@ -53,7 +53,9 @@ impl<M: Machine + LogSource> Corevisor<M> {
                 Ok(0)
             }
             HostCall::ClearVmS2Range { v, start, size } => self.clear_vm_stage2_range(v, start, size, outer),
-            HostCall::SetBootInfo { v, addr, size } => Ok(self.set_boot_info(v, addr, size, outer)? as u64),
+            HostCall::SetBootInfo { v, addr, size, signature } => {
+                Ok(self.set_boot_info(v, addr, size, signature, outer)? as u64)
+            }
             HostCall::RemapVmImage { v, page, image } => self.remap_vm_image(v, page, image, outer).map(no_value),
             HostCall::VerifyVmImage { v } => self.verify_and_load_images(v, outer),
             HostCall::SmmuFreePgd { bank, smmu } => self.el2_free_smmu_pgd(bank, smmu, outer).map(no_value),
@@ -66,7 +68,7 @@ impl<M: Machine + LogSource> Corevisor<M> {
             }
             HostCall::SmmuClear { iova, bank, smmu } => self.el2_arm_lpae_clear(iova, bank, smmu, outer).map(no_value),
             HostCall::PhysAddrIoremap { v, gpa, pa, size } => self.kvm_phys_addr_ioremap(v, gpa, pa, size, outer),
-            HostCall::RegisterKvm => Ok(self.register_kvm(outer)?.index() as u64),
+            HostCall::RegisterKvm { flags } => Ok(self.register_kvm(flags, outer)?.index() as u64),
             HostCall::RegisterVcpu { v, vcpu, run_page } => self.register_vcpu(v, vcpu, run_page, outer).map(no_value),
             HostCall::EncryptBuf { v, page, to } => {
                 let SavedPage { seal, gfn, generation } = self.save_encrypt_buf(v, page, to, outer)?;
@@ -81,11 +83,19 @@ impl<M: Machine + LogSource> Corevisor<M> {
             HostCall::VcpuRun { .. } => Err(Refused::NotSupported),
             HostCall::Version => Ok(abi::VERSION.into()),
             HostCall::Features => {
-                regs[1..4].copy_from_slice(&[Self::features(), stat::COUNT, self.cpus().len() as u64]);
+                regs[1..4].copy_from_slice(&[self.features(), stat::COUNT, self.cpus().len() as u64]);
                 Ok(0)
             }
             HostCall::DestroyVm { v } => self.destroy_vm(v, outer),
             HostCall::LogRead { position } => Ok(self.log_read(position, regs)),
+            HostCall::VmMeasurement { v } => {
+                let (measurement, flags) = self.measurement(v, outer)?;
+                for (reg, word) in regs[1..5].iter_mut().zip(measurement.as_chunks::<8>().0) {
+                    *reg = u64::from_le_bytes(*word);
+                }
+                regs[5] = flags.bits();
+                Ok(0)
+            }
             HostCall::Stats { counter } => {
                 regs[1] = self.stat(counter, outer)?;
                 Ok(0)
@@ -100,9 +110,15 @@ impl<M: Machine + LogSource> Corevisor<M> {
         regs[0] = why.code() as u64;
     }
 
-    fn features() -> u64 {
-        let test_image = if cfg!(feature = "semihosting") { features::TEST_IMAGE } else { 0 };
-        test_image | if M::VMS { features::VMS } else { 0 }
+    fn features(&self) -> u64 {
+        [
+            (cfg!(feature = "semihosting"), features::TEST_IMAGE),
+            (M::VMS, features::VMS),
+            (self.machine().allows_unsigned(), features::UNSIGNED_VMS),
+        ]
+        .into_iter()
+        .filter_map(|(is_there, bit)| is_there.then_some(bit))
+        .sum()
     }
 
     /// Returns the number of bytes.
@@ -173,7 +189,6 @@ impl<M: Machine + LogSource> Corevisor<M> {
                 result = bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
             }
             primitive::TIMER_SET_CNTVOFF => machine.timer_set_cntvoff(value),
-            primitive::ACCEPT_IMAGES => machine.accept_images(value == 1),
             _ => return Err(Refused::Argument(1)),
         }
         regs[1] = result;

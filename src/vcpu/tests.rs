@@ -88,13 +88,9 @@ impl Guest {
                 info.vcpu_mut(vcpu(id)).state = VcpuState::Ready;
                 info.vcpu_mut(vcpu(id)).run_page = Some(run_page(id));
             }
-            info.images.push(Image {
-                load_addr: Ipa::new(IMAGE).unwrap(),
-                load_size: IMAGE_SIZE,
-                remap_addr: Ipa::new(0x200_0000).unwrap(),
-                mapped_pages: 2,
-                base: None,
-            });
+            let [load_addr, remap_addr] = [IMAGE, 0x200_0000].map(|at| Ipa::new(at).unwrap());
+            let image = Image::new(load_addr, IMAGE_SIZE, remap_addr, [0; 64]);
+            info.images.push(Image { mapped_pages: 2, ..image });
         });
         let guest = Self { core, regs: core::array::from_fn(|i| 0x0057_0000 + i as u64) };
         for id in 0..2 {

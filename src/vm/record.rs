@@ -1,15 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The record of a VM, the object of lock VM(v), and core data, the object of lock CORE (`spec/SPEC.md` §0.3).
 
+use crate::abi::vm_flags;
 use crate::addr::{Ipa, PAGE_SIZE, Pfn, Range, VCPU_PER_VM, VMID_COUNT, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::{Guard, Held, rank};
 use crate::machine::Machine;
 use crate::refused::Refused;
 use arrayvec::ArrayVec;
+use bitflags::bitflags;
 
 /// Images of a VM, at most.
 pub const MAX_LOAD_INFO_NUM: usize = 5;
+
+bitflags! {
+    /// What a VM is, as REGISTER_KVM has made it ([`vm_flags`]).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct VmFlags: u64 {
+        /// Its images need no signature.
+        const UNSIGNED = vm_flags::UNSIGNED;
+        /// The host can reach its memory. Its images need no signature.
+        const SHARED = vm_flags::SHARED;
+    }
+}
+
+impl VmFlags {
+    /// Whether the images must be signed.
+    pub const fn is_signed(self) -> bool {
+        self.is_empty()
+    }
+}
 
 /// State of a VM (`spec/SPEC.md` §0.5; MAPPED is never used).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -62,9 +82,22 @@ pub struct Image {
     pub mapped_pages: u64,
     /// The first of them, as long as each follows the one before it in memory.
     pub base: Option<Pfn>,
+    /// The signature that the host has given for it.
+    pub signature: Signature,
 }
 
+/// A SHA-256 (FIPS 180-4) of all that makes a VM ([`crate::vm::measure`]).
+pub type Measurement = [u8; 32];
+
+/// An Ed25519 signature (RFC 8032), as it is.
+pub type Signature = [u8; 64];
+
 impl Image {
+    /// An image that is announced, and none of its pages there.
+    pub const fn new(load_addr: Ipa, load_size: u64, remap_addr: Ipa, signature: Signature) -> Self {
+        Self { load_addr, load_size, remap_addr, mapped_pages: 0, base: None, signature }
+    }
+
     /// Pages of the whole image.
     pub const fn pages(&self) -> u64 {
         self.load_size.div_ceil(PAGE_SIZE)
@@ -77,6 +110,8 @@ impl Image {
 pub struct VmInfo {
     /// State (AM-55 `get_vm_state`, AM-56 `set_vm_state`).
     pub state: VmState,
+    /// What kind of VM it is.
+    pub flags: VmFlags,
     /// vCPUs.
     pub vcpus: [VcpuInfo; VCPU_PER_VM],
     /// Images; their number is AM-63 `get_vm_next_load_idx`, AM-64 `set_vm_next_load_idx`.
@@ -85,6 +120,8 @@ pub struct VmInfo {
     pub loaded_blocks: u64,
     /// Resumed from an encrypted image (AM-73, AM-74).
     pub inc_exe: bool,
+    /// What it began as ([`crate::vm::measure`]); from when it is VERIFIED.
+    pub measurement: Option<Measurement>,
     /// Which saved state it is, if it was ever saved or is being loaded.
     pub generation: Option<Generation>,
     /// What of a saved VM must be here before it may run; from its first vCPU that is loaded.

@@ -9,7 +9,7 @@ mod images;
 mod power;
 mod windows;
 
-use super::{VmInfo, VmState};
+use super::{VmFlags, VmInfo, VmState};
 use crate::addr::{PAGE_SIZE, Pfn, VcpuId, Vmid};
 use crate::lock::Held;
 use crate::machine::Machine;
@@ -50,7 +50,7 @@ fn context<R>(core: &Core, v: Vmid, vcpu: VcpuId, f: impl FnOnce(&mut ShadowCont
 }
 
 fn register(core: &Core) -> Vmid {
-    core.register_kvm(&mut Held::nothing()).unwrap()
+    core.register_kvm(VmFlags::empty(), &mut Held::nothing()).unwrap()
 }
 
 fn set_count(core: &Core, address: u64, count: Count) {
@@ -60,7 +60,7 @@ fn set_count(core: &Core, address: u64, count: Count) {
 /// Announces an image, and puts its pages, which begin at `address`, into the window.
 fn add_image(core: &Core, v: Vmid, guest: u64, address: u64, size: u64) -> usize {
     let held = &mut Held::nothing();
-    let image = core.set_boot_info(v, ipa(guest), size, held).unwrap();
+    let image = core.set_boot_info(v, ipa(guest), size, [0; 64], held).unwrap();
     for at in (address..address + size).step_by(PAGE_SIZE as usize) {
         core.remap_vm_image(v, pfn(at), image, held).unwrap();
     }

@@ -26,6 +26,8 @@ enum Strict {
     RoundedEnd,
     /// D-52: only VMs have devices.
     Vm,
+    /// What kind of VM it is, is an argument.
+    Flags,
     /// The run page, which the specification finds by itself (AM-18), is an argument.
     RunPage,
     /// D-28: the published dispatcher does not know the call, TrapHandler does, with these ranges.
@@ -73,6 +75,7 @@ fn strict(call: u32, [x1, x2, x3, x4, _]: Args) -> Option<Strict> {
         14 | 15 => refused(!ends(x2, x3, 40, true), Strict::RoundedEnd),
         23 if !vm(x1) => Some(Strict::Vm),
         23 => refused(!ends(x2, x4, 48, true) || !ends(x3, x4, 40, true), Strict::RoundedEnd),
+        24 => refused(x1 >= 4, Strict::Flags),
         25 => refused(x3 >= phys || x3 % 4096 != 0, Strict::RunPage),
         26 => refused(!vm(x1) || x2 >= phys || x3 >= phys, Strict::Encrypted),
         27 => refused(!vm(x1) || x2 >= phys, Strict::Encrypted),
@@ -97,9 +100,9 @@ fn is_long(call: u32, args: Args) -> bool {
     call == 23 && args[3] > 1 << 24 && published(call, args)
 }
 
-/// Corevisor's answer; x6 to x8 may be anything.
+/// Corevisor's answer; x6 to x11 may be anything.
 fn parse(call: u32, [x1, x2, x3, x4, x5]: Args) -> Result<HostCall, Refused> {
-    HostCall::parse(call, [x1, x2, x3, x4, x5, x1, x2, x3])
+    HostCall::parse(call, [x1, x2, x3, x4, x5, x1, x2, x3, x4, x5, x1])
 }
 
 /// Compares one call; why Corevisor alone refuses it, if it does.
@@ -119,7 +122,7 @@ fn compare(call: u32, args: Args) -> Option<Strict> {
         // The specification's other entries, in Corevisor's numbers: TH-3, and ours.
         30 => assert_eq!(got.is_ok(), vm(args[0]) && args[1] < 8, "call {call} {args:x?}: {got:?}"),
         32 | 33 | 35 | 36 => assert!(got.is_ok(), "call {call} {args:x?}: {got:?}"),
-        34 => assert_eq!(got.is_ok(), vm(args[0]), "call {call} {args:x?}: {got:?}"),
+        34 | 37 => assert_eq!(got.is_ok(), vm(args[0]), "call {call} {args:x?}: {got:?}"),
         _ => assert_eq!(got, Err(Refused::NotSupported), "call {call} {args:x?}"),
     }
     only_ours
@@ -188,7 +191,7 @@ fn random_arguments_are_refused_alike() {
         }
     }
     println!("{accepted} calls accepted by both, {refused} refused by both, refused by Corevisor only: {reasons:?}");
-    assert_eq!(reasons.len(), 6, "each reason must have occurred: {reasons:?}");
+    assert_eq!(reasons.len(), 7, "each reason must have occurred: {reasons:?}");
 }
 
 #[test]

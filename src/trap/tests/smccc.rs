@@ -2,7 +2,7 @@
 //! Calls that are not PSCI.
 
 use super::{assert_results, call, distinct};
-use crate::abi::{self, host_call, stat};
+use crate::abi::{self, features, host_call, stat};
 use crate::lock::Held;
 use crate::trap::{Conduit, Firmware};
 use crate::world::{Core, GIB, MIB, World, range, snapshot, stat};
@@ -154,7 +154,7 @@ fn version_and_features() {
     assert_results(call(&core, [id]), [id], [abi::VERSION.into()]);
     let id = host_call(host_call::FEATURES);
     let test_image = u64::from(cfg!(feature = "semihosting"));
-    assert_results(call(&core, [id]), [id], [0, test_image | abi::features::VMS, stat::COUNT, 4]);
+    assert_results(call(&core, [id]), [id], [0, test_image | features::VMS | features::UNSIGNED_VMS, stat::COUNT, 4]);
 }
 
 #[test]
@@ -223,13 +223,13 @@ fn calls_with_arguments_out_of_range_and_numbers_that_are_no_calls_change_nothin
         if cfg!(feature = "semihosting") && number >= 0xF00 {
             break;
         }
-        let no_range = [host_call::REGISTER_KVM, host_call::VERSION, host_call::FEATURES, host_call::LOG_READ];
+        let no_range = [host_call::VERSION, host_call::FEATURES, host_call::LOG_READ];
         if no_range.contains(&number) {
             continue;
         }
         let id = host_call(number);
         let args = [id, u64::MAX, u64::MAX, u64::MAX, u64::MAX, u64::MAX];
-        let call_exists = matches!(number, 13..=30 | 34 | 36);
+        let call_exists = matches!(number, 13..=30 | 34 | 36 | 37);
         let expected = if call_exists { INVALID_PARAMETER } else { NOT_SUPPORTED };
         assert_results(call(&core, args), args, [expected]);
     }

@@ -8,17 +8,21 @@ use crate::machine::Machine;
 use crate::memory::Count;
 use crate::refused::Refused;
 use crate::vcpu::ShadowContext;
-use crate::vm::{VcpuInfo, VcpuState, VmInfo, VmState};
+use crate::vm::{VcpuInfo, VcpuState, VmFlags, VmInfo, VmState};
 
 /// Most uses of a page of the host: by devices (specification: `EL2_SMMU_CFG_SIZE`, D-10), and as run page.
 const MAX_USES: u8 = 16;
 
 impl<M: Machine> Corevisor<M> {
-    /// Spec: BO-5. A new VM, READY, with an empty table. Locks CORE, then VM(v) → PT(v), one after the other.
+    /// Spec: BO-5. A new VM, READY, with an empty table; it is what `flags` say until it is destroyed. Locks CORE, then
+    /// VM(v) → PT(v), one after the other.
     ///
     /// # Errors
-    /// If there is no id (BC-1), or no table can be made; the id is then free again.
-    pub fn register_kvm<const OUTER: u8>(&self, outer: &mut Held<'_, OUTER>) -> Result<Vmid, Refused> {
+    /// [`Refused::NotSupported`] for an unsigned VM where there are none ([`Machine::allows_unsigned`]). If there is no id (BC-1), or no table can be made; the id is then free again.
+    pub fn register_kvm<const OUTER: u8>(&self, flags: VmFlags, outer: &mut Held<'_, OUTER>) -> Result<Vmid, Refused> {
+        if flags.contains(VmFlags::UNSIGNED) && !self.machine().allows_unsigned() {
+            return Err(Refused::NotSupported);
+        }
         let v = self.gen_vmid(outer)?;
         let (mut vm, mut held) = self.acquire_lock_vm(v, outer);
         let made = match vm.state {
@@ -26,7 +30,7 @@ impl<M: Machine> Corevisor<M> {
             _ => Err(Refused::State(v)),
         };
         if made.is_ok() {
-            *vm = VmInfo { state: VmState::Ready, ..VmInfo::default() };
+            *vm = VmInfo { state: VmState::Ready, flags, ..VmInfo::default() };
         }
         vm.release_lock_vm();
         made.map(|()| v).inspect_err(|_| self.return_vmid(v, outer))

@@ -8,7 +8,7 @@ use crate::lock::Held;
 use crate::machine::Machine;
 use crate::npt::{Desc, Level, PAGE_HYP};
 use crate::refused::Refused;
-use crate::vm::{Image, MAX_LOAD_INFO_NUM, VmState};
+use crate::vm::{Image, MAX_LOAD_INFO_NUM, Signature, VmState};
 
 impl<M: Machine> Corevisor<M> {
     /// Spec: BO-1. Where `addr` of `v` lies in the image window, if it is inside an image; the last one that fits.
@@ -27,16 +27,18 @@ impl<M: Machine> Corevisor<M> {
         vm.inc_exe
     }
 
-    /// Spec: BO-6. Announces an image of `size` bytes for guest address `addr`. Returns its number (D-19); a sixth one does
-    /// nothing, and gets the number 5. Locks VM(v) → CORE.
+    /// Spec: BO-6. Announces an image of `size` bytes for guest address `addr`, and its signature, which BO-8 looks at.
+    /// Returns its number (D-19); a sixth one does nothing, and gets the number 5. Locks VM(v) → CORE.
     ///
     /// # Errors
-    /// Unless `v` is READY, none of its images is loaded yet, and it does not go on from a saved state; if the size is 0; if the window is full (D-81).
+    /// Unless `v` is READY, none of its images is loaded yet, and it does not go on from a saved state; if the size is 0;
+    /// [`Refused::NoKeys`] if `v` needs a signature, and there is no key to verify it with; if the window is full (D-81).
     pub fn set_boot_info<const OUTER: u8>(
         &self,
         v: Vmid,
         addr: Ipa,
         size: u64,
+        signature: Signature,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<usize, Refused> {
         let (mut vm, mut held) = self.acquire_lock_vm(v, outer);
@@ -47,10 +49,13 @@ impl<M: Machine> Corevisor<M> {
         if size == 0 {
             return Err(Refused::Argument(3));
         }
+        if vm.flags.is_signed() && !self.machine().has_image_keys() {
+            return Err(Refused::NoKeys);
+        }
         let index = vm.images.len();
         if index < MAX_LOAD_INFO_NUM {
             let remap_addr = self.alloc_remap_addr(size.div_ceil(PAGE_SIZE), &mut held)?;
-            vm.images.push(Image { load_addr: addr, load_size: size, remap_addr, mapped_pages: 0, base: None });
+            vm.images.push(Image::new(addr, size, remap_addr, signature));
         }
         Ok(index)
     }

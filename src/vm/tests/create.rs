@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! New VMs and vCPUs.
 
-use super::{RUN_PAGE, assert_refused, boot, context, each_state, info, register, set_count, vcpu, vm};
+use super::{RUN_PAGE, assert_refused, boot, context, destroy, each_state, info, register, set_count, vcpu, vm};
+use crate::abi::stat;
 use crate::addr::{COREVISOR, HOSTVISOR};
 use crate::lock::Held;
 use crate::memory::{Count, S2Page};
 use crate::refused::Refused;
 use crate::vcpu::ShadowContext;
-use crate::vm::{VcpuState, VmState};
+use crate::vm::{VcpuState, VmFlags, VmState};
 use crate::world::{self, GIB, MIB, ipa, pfn, record, set_record};
 
 // Tests: BO-5, LK-5, LK-11
@@ -21,8 +22,39 @@ fn a_new_vm_is_ready_and_has_an_empty_table() {
         assert!(core.machine().walk(v, ipa(0x8000_0000)).is_err());
         assert!(core.root(v).is_some());
     }
-    assert_eq!(world::stat(&core, crate::abi::stat::VMS), 15);
-    assert_refused(&core, Refused::NoVmid, |core| core.register_kvm(&mut Held::nothing()));
+    assert_eq!(world::stat(&core, stat::VMS), 15);
+    assert_refused(&core, Refused::NoVmid, |core| core.register_kvm(VmFlags::empty(), &mut Held::nothing()));
+}
+
+// Tests: BO-5
+#[test]
+fn a_vm_is_what_it_was_made_as_until_it_is_destroyed() {
+    let core = boot();
+    let counts = |core: &world::Core| [stat::UNSIGNED_VMS, stat::SHARED_VMS].map(|id| world::stat(core, id));
+    let kinds = [VmFlags::empty(), VmFlags::UNSIGNED, VmFlags::SHARED, VmFlags::all()];
+    let made = kinds.map(|flags| core.register_kvm(flags, &mut Held::nothing()).unwrap());
+    assert_eq!(made.map(|v| info(&core, v, |info| info.flags)), kinds);
+    assert_eq!(counts(&core), [2, 2]);
+    core.set_vm_poweroff(made[1], &mut Held::nothing());
+    assert_eq!(counts(&core), [2, 2], "it exists");
+    destroy(&core, made[1]);
+    assert_eq!(counts(&core), [1, 2]);
+    destroy(&core, made[3]);
+    assert_eq!(counts(&core), [0, 1]);
+    destroy(&core, made[2]);
+    assert_eq!(counts(&core), [0, 0]);
+}
+
+// Tests: BO-5
+#[test]
+fn only_some_builds_have_unsigned_vms() {
+    let core = boot();
+    core.machine().allow_unsigned(false);
+    for flags in [VmFlags::UNSIGNED, VmFlags::all()] {
+        assert_refused(&core, Refused::NotSupported, |core| core.register_kvm(flags, &mut Held::nothing()));
+    }
+    core.register_kvm(VmFlags::SHARED, &mut Held::nothing()).unwrap();
+    register(&core);
 }
 
 // Tests: BO-5
@@ -30,10 +62,10 @@ fn a_new_vm_is_ready_and_has_an_empty_table() {
 fn without_a_table_or_in_a_used_record_no_vm_is_made_and_no_id_lost() {
     let core = boot();
     info(&core, vm(1), |info| info.state = VmState::Verified);
-    assert_refused(&core, Refused::State(vm(1)), |core| core.register_kvm(&mut Held::nothing()));
+    assert_refused(&core, Refused::State(vm(1)), |core| core.register_kvm(VmFlags::empty(), &mut Held::nothing()));
     info(&core, vm(1), |info| info.state = VmState::Unused);
     core.frames().lock(&mut Held::nothing()).0.set_vm_pages(2);
-    assert_refused(&core, Refused::NoTables(vm(1)), |core| core.register_kvm(&mut Held::nothing()));
+    assert_refused(&core, Refused::NoTables(vm(1)), |core| core.register_kvm(VmFlags::empty(), &mut Held::nothing()));
     core.frames().lock(&mut Held::nothing()).0.set_vm_pages(3);
     assert_eq!(register(&core), vm(1));
 }

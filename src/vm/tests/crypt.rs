@@ -251,11 +251,11 @@ fn a_page_comes_back_once_where_it_was_in_a_vm_that_is_empty() {
     load_page(&core, heir, 0, saved).unwrap();
     core.machine().write_page(store(1), &bytes);
     assert_refused(&core, Refused::LevelConflict, |core| load_page(core, heir, 1, saved));
-    let announce = |core: &Core| core.set_boot_info(heir, ipa(GUEST), 1, &mut Held::nothing());
+    let announce = |core: &Core| core.set_boot_info(heir, ipa(GUEST), 1, [0; 64], &mut Held::nothing());
     assert_refused(&core, Refused::State(heir), announce);
     // A VM with an image of its own.
     let other = register(&core);
-    core.set_boot_info(other, ipa(GUEST), 1, &mut Held::nothing()).unwrap();
+    core.set_boot_info(other, ipa(GUEST), 1, [0; 64], &mut Held::nothing()).unwrap();
     assert_refused(&core, Refused::State(other), |core| load_page(core, other, 1, saved));
 }
 

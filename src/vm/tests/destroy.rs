@@ -79,7 +79,7 @@ fn an_incomplete_vm_is_destroyed_too() {
     let v = register(&core);
     let held = &mut Held::nothing();
     add_image(&core, v, GUEST, BLOCK, 3 * PAGE_SIZE);
-    core.set_boot_info(v, ipa(GUEST + PMD_SIZE), 5 * PMD_SIZE, held).unwrap();
+    core.set_boot_info(v, ipa(GUEST + PMD_SIZE), 5 * PMD_SIZE, [0; 64], held).unwrap();
     core.remap_vm_image(v, pfn(BLOCK), 1, held).unwrap();
     assert_eq!(destroy(&core, v), [0]);
     assert_eq!(core.acquire_lock_core(held).0.next_remap_ptr, before);
@@ -126,7 +126,7 @@ fn while_a_vm_is_being_destroyed_everything_else_is_refused() {
     type Call = fn(&Core, Vmid) -> Result<(), Refused>;
     let calls: [Call; 6] = [
         |core, v| core.register_vcpu(v, vcpu(5), pfn(RUN_PAGE), &mut Held::nothing()),
-        |core, v| core.set_boot_info(v, ipa(GUEST), 1, &mut Held::nothing()).map(|_| ()),
+        |core, v| core.set_boot_info(v, ipa(GUEST), 1, [0; 64], &mut Held::nothing()).map(|_| ()),
         |core, v| core.remap_vm_image(v, pfn(BLOCK), 0, &mut Held::nothing()),
         |core, v| core.verify_and_load_images(v, &mut Held::nothing()).map(|_| ()),
         |core, v| core.set_vcpu_active(v, vcpu(0), &mut Held::nothing()),
@@ -178,7 +178,7 @@ fn two_vms_do_not_mind_that_a_third_is_destroyed() {
     }
     assert_eq!(core.machine().leaves(COREVISOR).len(), 2);
     let v = register(&core);
-    assert_eq!(core.set_boot_info(v, ipa(GUEST), PAGE_SIZE, &mut Held::nothing()), Ok(0));
+    assert_eq!(core.set_boot_info(v, ipa(GUEST), PAGE_SIZE, [0; 64], &mut Held::nothing()), Ok(0));
 }
 
 #[test]

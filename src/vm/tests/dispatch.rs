@@ -40,7 +40,7 @@ fn a_vm_is_built_saved_destroyed_and_built_again_by_calls() {
     for n in 0..2 {
         fill(&core, BLOCK + n * PAGE_SIZE, 7 + n as u8);
     }
-    assert_eq!(x0(&core, host_call::REGISTER_KVM, []), 1);
+    assert_eq!(x0(&core, host_call::REGISTER_KVM, [0]), 1);
     assert_eq!(x0(&core, host_call::REGISTER_VCPU, [1, 0, RUN_PAGE]), 0);
     assert_eq!(x0(&core, host_call::REGISTER_VCPU, [1, 0, RUN_PAGE]), abi::DENIED);
     assert_eq!(x0(&core, host_call::SET_BOOT_INFO, [1, GUEST, PMD_SIZE]), 0);
@@ -66,7 +66,7 @@ fn a_vm_is_built_saved_destroyed_and_built_again_by_calls() {
     assert_eq!(left, [1024 + 1, 1024, 512, 0], "the window, then the pages");
     assert_eq!(world::stat(&core, stat::VMS), 0);
     assert_eq!(x0(&core, host_call::DESTROY_VM, [1]), abi::INVALID_PARAMETER);
-    assert_eq!(x0(&core, host_call::REGISTER_KVM, []), 2);
+    assert_eq!(x0(&core, host_call::REGISTER_KVM, [0]), 2);
     let [_, x1, x2, x3, x4, x5, x6, ..] = saved;
     assert_eq!(x0(&core, host_call::DECRYPT_BUF, [2, STORE, x1, x2 + 1, x3, x4, x5, x6]), abi::DENIED);
     assert_eq!(x0(&core, host_call::DECRYPT_BUF, [2, STORE, x1, x2, x3, x4, x5, x6]), 0);
@@ -96,7 +96,7 @@ fn calls_for_devices_and_the_counter_arrive() {
     let core = boot();
     assert_eq!(x0(&core, host_call::TIMER_SET_CNTVOFF, [0x89AB_CDEF, 0x0123_4567]), 0);
     assert_eq!(core.machine().cntvoff(), 0x0123_4567_89AB_CDEF);
-    assert_eq!(x0(&core, host_call::REGISTER_KVM, []), 1);
+    assert_eq!(x0(&core, host_call::REGISTER_KVM, [0]), 1);
     let (bank, smmu, iova) = (2, 0, GUEST);
     assert_eq!(x0(&core, host_call::SMMU_ALLOC_PGD, [bank, 1, smmu]), 0);
     assert_eq!(x0(&core, host_call::SMMU_LPAE_MAP, [iova, BLOCK, 0xC0, bank, smmu]), 0);

@@ -22,14 +22,14 @@ fn images_get_numbers_and_windows_one_after_another() {
     let v = register(&core);
     let held = &mut Held::nothing();
     for (i, size) in [1, PAGE_SIZE, PAGE_SIZE + 1, 5, 5].into_iter().enumerate() {
-        assert_eq!(core.set_boot_info(v, ipa(GUEST), size, held), Ok(i));
+        assert_eq!(core.set_boot_info(v, ipa(GUEST), size, [0; 64], held), Ok(i));
     }
     let starts = info(&core, v, |info| info.images.iter().map(|i| i.remap_addr.as_u64()).collect::<vec::Vec<_>>());
     let start = REMAP_WINDOW.start;
     assert_eq!(starts, [start, start + 0x1000, start + 0x2000, start + 0x4000, start + 0x5000]);
     // D-19: a sixth one does nothing, and its number says so.
     let before = crate::world::snapshot(&core);
-    assert_eq!(core.set_boot_info(v, ipa(GUEST), 1, held), Ok(5));
+    assert_eq!(core.set_boot_info(v, ipa(GUEST), 1, [0; 64], held), Ok(5));
     assert_eq!(crate::world::snapshot(&core), before);
 }
 
@@ -38,7 +38,7 @@ fn images_get_numbers_and_windows_one_after_another() {
 fn an_image_of_nothing_or_for_no_ready_vm_or_that_does_not_fit_is_refused() {
     let core = boot();
     let v = register(&core);
-    let announce = |size| move |core: &Core| core.set_boot_info(v, ipa(GUEST), size, &mut Held::nothing());
+    let announce = |size| move |core: &Core| core.set_boot_info(v, ipa(GUEST), size, [0; 64], &mut Held::nothing());
     assert_refused(&core, Refused::Argument(3), announce(0));
     assert_refused(&core, Refused::WindowFull, announce(REMAP_WINDOW.size()));
     each_state(&core, v, |state| {
@@ -57,7 +57,7 @@ fn an_address_is_found_in_the_last_image_that_it_is_in() {
     let v = register(&core);
     let held = &mut Held::nothing();
     for (guest, size) in [(GUEST, 0x2000), (GUEST + 0x1000, 0x1001), (GUEST + 0x8000, 1)] {
-        core.set_boot_info(v, ipa(guest), size, held).unwrap();
+        core.set_boot_info(v, ipa(guest), size, [0; 64], held).unwrap();
     }
     let start = REMAP_WINDOW.start;
     for (address, found) in [
@@ -83,7 +83,7 @@ fn pages_go_to_the_window_in_order_until_the_image_is_complete() {
     let core = boot();
     let v = register(&core);
     let held = &mut Held::nothing();
-    core.set_boot_info(v, ipa(GUEST), 2 * PAGE_SIZE, held).unwrap();
+    core.set_boot_info(v, ipa(GUEST), 2 * PAGE_SIZE, [0; 64], held).unwrap();
     let before = crate::world::snapshot(&core);
     core.remap_vm_image(v, pfn(BLOCK), 1, held).unwrap();
     assert_eq!(crate::world::snapshot(&core), before, "there is no such image");
@@ -103,7 +103,7 @@ fn pages_go_to_the_window_in_order_until_the_image_is_complete() {
 fn only_pages_of_the_host_alone_go_to_the_window() {
     let core = boot();
     let v = register(&core);
-    core.set_boot_info(v, ipa(GUEST), PAGE_SIZE, &mut Held::nothing()).unwrap();
+    core.set_boot_info(v, ipa(GUEST), PAGE_SIZE, [0; 64], &mut Held::nothing()).unwrap();
     let remap = |address| move |core: &Core| core.remap_vm_image(v, pfn(address), 0, &mut Held::nothing());
     each_state(&core, v, |state| {
         if state != Some(VmState::Ready) {
@@ -180,7 +180,7 @@ fn assert_misplaced(images: [(u64, u64, u64); 2], missing: bool) {
     let v = register(&core);
     let held = &mut Held::nothing();
     for (guest, address, size) in images {
-        let image = core.set_boot_info(v, ipa(guest), size, held).unwrap();
+        let image = core.set_boot_info(v, ipa(guest), size, [0; 64], held).unwrap();
         let pages = size.div_ceil(PAGE_SIZE) - u64::from(missing && image == 1);
         for i in 0..pages {
             core.remap_vm_image(v, pfn(address + i * PAGE_SIZE), image, held).unwrap();
@@ -204,7 +204,7 @@ fn what_is_verified_is_what_is_loaded() {
     let core = boot();
     let v = register(&core);
     let held = &mut Held::nothing();
-    core.set_boot_info(v, ipa(GUEST), 3 * PAGE_SIZE, held).unwrap();
+    core.set_boot_info(v, ipa(GUEST), 3 * PAGE_SIZE, [0; 64], held).unwrap();
     for at in [0, 2, 1] {
         core.remap_vm_image(v, pfn(BLOCK + at * PAGE_SIZE), 0, held).unwrap();
     }
@@ -227,7 +227,9 @@ fn a_block_with_a_page_in_use_is_not_taken_and_can_be_later() {
     assert_eq!(verify_it(&core), Ok(2));
     assert_eq!(info(&core, v, |info| (info.state, info.loaded_blocks)), (VmState::Ready, 1));
     assert_refused(&core, Refused::Busy(pfn(second)), verify_it);
-    assert_refused(&core, Refused::State(v), |core| core.set_boot_info(v, ipa(GUEST), 1, &mut Held::nothing()));
+    assert_refused(&core, Refused::State(v), |core| {
+        core.set_boot_info(v, ipa(GUEST), 1, [0; 64], &mut Held::nothing())
+    });
     set_count(&core, second, Count::Shares(0));
     assert_eq!(verify_it(&core), Ok(0));
     assert_eq!(core.get_level_s2pt(v, ipa(GUEST + 2 * PMD_SIZE), &mut Held::nothing()), Ok(Some(Level::L2)));

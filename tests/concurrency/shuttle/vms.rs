@@ -6,6 +6,7 @@ use corevisor::addr::{HOSTVISOR, Ipa, PMD_SIZE, Pa, Vmid};
 use corevisor::lock::Held;
 use corevisor::memory::{Count, S2Page};
 use corevisor::npt::Level;
+use corevisor::vm::VmFlags;
 
 /// Two VMs. Their numbers are such that none that is registered gets them.
 pub const VMS: [Vmid; 2] = [Vmid::new(14).unwrap(), Vmid::new(15).unwrap()];
@@ -21,7 +22,7 @@ pub fn boot_with_vms() -> Core {
         verified_vm(&core, v, 2);
     }
     for _ in 0..2 {
-        core.register_kvm(&mut Held::nothing()).unwrap();
+        core.register_kvm(VmFlags::empty(), &mut Held::nothing()).unwrap();
     }
     core
 }

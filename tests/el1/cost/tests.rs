@@ -8,7 +8,7 @@ mod calls;
 use crate::rt::call::{host, test_call};
 use crate::rt::{PAGE, machine, tree};
 use crate::say;
-use calls::{BLOCK, GUEST, accept_images, announce, block, destroy, register_kvm, verify};
+use calls::{BLOCK, GUEST, announce, block, destroy, register_kvm, verify};
 use core::arch::asm;
 use corevisor::abi::{HOST_CALL_BASE, host_call as n};
 
@@ -48,7 +48,7 @@ fn measure(what: &str, operation: impl FnMut(u64)) {
 }
 
 mod costs {
-    use super::{BLOCK_PAGES, GUEST, PAGE, accept_images, announce, block, destroy, register_kvm, verify};
+    use super::{BLOCK_PAGES, GUEST, PAGE, announce, block, destroy, register_kvm, verify};
     use super::{HOST_CALL_BASE, call, host, machine, measure, n, report, test_call, tree};
 
     pub fn a_call() {
@@ -85,7 +85,6 @@ mod costs {
 
     /// MO-2 of 512 pages, by an image of one block, less what the same call costs without a block.
     pub fn a_block() {
-        accept_images(true);
         let verify_time = |blocks: u64, round: u64| {
             let v = register_kvm();
             if blocks > 0 {
@@ -101,7 +100,6 @@ mod costs {
         let with: u64 = (0..rounds).map(|i| verify_time(1, i)).sum();
         let without: u64 = (0..rounds).map(|i| verify_time(0, i)).sum();
         report("block of 512 pages from host to VM (MO-2)", with - without, rounds);
-        accept_images(false);
     }
 
     pub fn a_vm() {

@@ -40,7 +40,7 @@ pub fn counter_offset() {
 }
 
 pub fn primitives_that_are_none() {
-    for which in [primitive::ACCEPT_IMAGES + 1, 255, u64::MAX] {
+    for which in [primitive::TIMER_SET_CNTVOFF + 1, 255, u64::MAX] {
         assert_eq!(ask(which, 0, 0)[0] as i64, INVALID_PARAMETER);
     }
     for address in [1 << 48, u64::MAX] {

@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The calls, and memory for them.
 
-use crate::rt::call::{self, host, primitive, stat, test_call};
+use crate::rt::call::{host, stat};
 use crate::rt::fault::{Access, assert_refused, read};
 use crate::rt::{PAGE, machine, tree};
-use corevisor::abi::{host_call as n, stat as id};
+use corevisor::abi::{host_call as n, stat as id, vm_flags};
 
 /// Bytes of a block.
 pub const BLOCK: u64 = 2 << 20;
 /// Where the tests' VMs have their memory.
 pub const GUEST: u64 = 1 << 30;
 
-/// A new VM.
+/// A new VM, which needs no signature.
 pub fn register_kvm() -> u64 {
-    let v = host(n::REGISTER_KVM, &[]);
-    assert!((1..16).contains(&v), "REGISTER_KVM: {v}");
+    register_with(vm_flags::UNSIGNED)
+}
+
+/// A new VM with these flags.
+pub fn register_with(flags: u64) -> u64 {
+    let v = host(n::REGISTER_KVM, &[flags]);
+    assert!((1..16).contains(&v), "REGISTER_KVM {flags:#x}: {v}");
     v as u64
 }
 
@@ -38,7 +43,7 @@ pub fn destroy(v: u64) {
 
 /// Announces an image of `pages` pages for the guest address, and hands its pages over, from `memory` on.
 pub fn announce(v: u64, guest: u64, memory: u64, pages: u64) -> u64 {
-    let image = host(n::SET_BOOT_INFO, &[v, guest, pages * PAGE]);
+    let image = host(n::SET_BOOT_INFO, &[v, guest, pages * PAGE, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(image >= 0, "SET_BOOT_INFO: {image}");
     for page in 0..pages {
         assert_eq!(host(n::REMAP_VM_IMAGE, &[v, memory / PAGE + page, image as u64]), 0);
@@ -49,19 +54,6 @@ pub fn announce(v: u64, guest: u64, memory: u64, pages: u64) -> u64 {
 /// VERIFY_VM_IMAGE, to its end.
 pub fn verify(v: u64) -> i64 {
     to_the_end(n::VERIFY_VM_IMAGE, &[v])
-}
-
-/// Has test images accept every image, or none.
-pub fn accept_images(accept: bool) {
-    assert_eq!(
-        call::with_canaries(
-            call::Conduit::Hvc,
-            test_call::PRIMITIVE.into(),
-            &[primitive::ACCEPT_IMAGES, 0, accept.into()],
-            2,
-        )[0],
-        0
-    );
 }
 
 /// The `i`th of the blocks that are the host's and used by nobody.

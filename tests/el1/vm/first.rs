@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The smallest VM: a few instructions, each of which stops it in another way.
 
-use super::calls::{
-    GUEST, accept_images, announce, assert_lost, assert_zeroed, balance, block, destroy, register_kvm, verify,
-};
+use super::calls::{GUEST, announce, assert_lost, assert_zeroed, balance, block, destroy, register_kvm, verify};
 use crate::rt::call::host;
 use crate::rt::{PAGE, machine};
 use core::arch::global_asm;
@@ -70,7 +68,6 @@ fn run(v: u64) -> i64 {
 }
 
 pub fn a_vm_runs() {
-    accept_images(true);
     let before = balance();
     let (image, page) = (block(2), block(16));
     // SAFETY: RAM that nobody uses, and code.
@@ -115,5 +112,4 @@ pub fn a_vm_runs() {
     destroy(v);
     assert_zeroed(image);
     assert_eq!(balance(), before);
-    accept_images(false);
 }

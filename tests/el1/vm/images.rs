@@ -2,40 +2,28 @@
 //! Images, and whose their pages are.
 
 use super::calls::{
-    BLOCK, GUEST, accept_images, announce, assert_filled, assert_lost, assert_zeroed, balance, block, destroy, fill,
-    register_kvm, verify,
+    BLOCK, GUEST, announce, assert_filled, assert_lost, assert_zeroed, balance, block, destroy, fill, register_kvm,
+    register_with, verify,
 };
 use crate::rt::call::{self, host, stat, test_call};
 use crate::rt::fault::read;
 use crate::rt::{PAGE, console, tree};
-use corevisor::abi::{DENIED, host_call as n, stat as id};
+use corevisor::abi::{DENIED, INVALID_PARAMETER, NOT_SUPPORTED, host_call as n, stat as id};
 
-/// There is no key that it could be signed with.
-pub fn a_refused_image_comes_back_zeroed() {
-    let (before, block, next) = (balance(), block(2), block(3));
-    fill(block);
-    fill(next);
-    let v = register_kvm();
-    announce(v, GUEST, block, 5);
-    assert_filled(block);
-    assert_eq!(verify(v), DENIED);
-    assert_lost(block);
-    assert_filled(next);
-    for call in [n::VERIFY_VM_IMAGE, n::VCPU_RUN] {
-        assert!(host(call, &[v, 0]) < 0, "call {call}");
+/// There is no key that an image could be signed with: a VM that needs a signature gets none.
+pub fn without_a_key_no_signed_image_is_taken() {
+    let before = balance();
+    let v = register_with(0);
+    assert_eq!(host(n::SET_BOOT_INFO, &[v, GUEST, PAGE, 1, 2, 3, 4, 5, 6, 7, 8]), NOT_SUPPORTED);
+    for flags in [4, u64::MAX] {
+        assert_eq!(host(n::REGISTER_KVM, &[flags]), INVALID_PARAMETER);
     }
-    assert_eq!(host(n::REGISTER_VCPU, &[v, 0, next]), DENIED);
-    assert_eq!(host(n::SET_BOOT_INFO, &[v, 2 * GUEST, PAGE]), DENIED);
-    assert_eq!(stat(id::VM_PAGES), before[3] + BLOCK / PAGE);
     destroy(v);
-    assert_zeroed(block);
-    assert_filled(next);
     assert_eq!(balance(), before);
 }
 
-/// By grace of the test image: [`accept_images`].
+/// No signature is asked for.
 pub fn an_accepted_image_is_the_vms() {
-    accept_images(true);
     let (before, small, large) = (balance(), block(4), block(5));
     let large_end = large + 10 * BLOCK;
     (small..large_end).step_by(BLOCK as usize).for_each(fill);
@@ -68,12 +56,10 @@ pub fn an_accepted_image_is_the_vms() {
     destroy(v);
     (small..large_end).step_by(BLOCK as usize).for_each(assert_zeroed);
     assert_eq!(balance(), before);
-    accept_images(false);
 }
 
 /// Incomplete, out of order, not contiguous, at another offset in the block: refused, and nothing is taken.
 pub fn images_that_are_not_whole() {
-    accept_images(true);
     let (before, block) = (balance(), block(2));
     let pfn = block / PAGE;
     let shapes: [(u64, &[u64]); 5] = [
@@ -97,7 +83,6 @@ pub fn images_that_are_not_whole() {
         assert_filled(block);
     }
     assert_eq!(balance(), before);
-    accept_images(false);
 }
 
 pub fn pages_that_are_not_the_hosts() {

@@ -2,8 +2,7 @@
 //! From REGISTER_KVM to DESTROY_VM.
 
 use super::calls::{
-    GUEST, accept_images, announce, assert_lost, assert_zeroed, balance, block, destroy, fill, register_kvm, tables,
-    verify,
+    GUEST, announce, assert_lost, assert_zeroed, balance, block, destroy, fill, register_kvm, tables, verify,
 };
 use crate::rt::call::{self, host, stat, test_call};
 use crate::rt::cpu;
@@ -123,7 +122,6 @@ fn make_vms(me: usize) {
 }
 
 pub fn two_cpus_make_vms() {
-    accept_images(true);
     let before = (balance(), tables());
     FINISHED.store(0, Ordering::Release);
     cpu::start(1);
@@ -131,7 +129,6 @@ pub fn two_cpus_make_vms() {
     make_vms(0);
     cpu::wait_for(1);
     cpu::stop(1);
-    accept_images(false);
     assert_eq!(FINISHED.load(Ordering::Acquire), 2, "both came to the end");
     assert_eq!((balance(), tables()), before);
 }

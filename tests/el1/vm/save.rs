@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Pages that leave Corevisor encrypted, and come back.
 
-use super::calls::{
-    GUEST, accept_images, announce, assert_lost, balance, block, content, destroy, fill, register_kvm, verify,
-};
+use super::calls::{GUEST, announce, assert_lost, balance, block, content, destroy, fill, register_kvm, verify};
 use crate::rt::PAGE;
 use crate::rt::call::{Conduit, host, with_canaries};
 use crate::rt::fault::{Access, assert_refused, read};
@@ -33,7 +31,6 @@ fn store(at: u64, value: u64) {
 }
 
 pub fn pages_are_sealed() {
-    accept_images(true);
     let before = balance();
     let (image, out) = (block(2), block(3));
     fill(image);
@@ -43,7 +40,6 @@ pub fn pages_are_sealed() {
     assert_eq!(host(n::REGISTER_VCPU, &[v, 0, block(16)]), 0);
     announce(v, GUEST, image, 1);
     assert_eq!(verify(v), 0);
-    accept_images(false);
 
     if machine::read!("id_aa64isar0_el1") >> 60 == 0 {
         assert_eq!(encrypt(v, image, out), Err(NOT_SUPPORTED), "there is no source of entropy");

@@ -15,7 +15,7 @@ crate::tests! {
         calls_on_no_vm,
         device_memory;
     images:
-        a_refused_image_comes_back_zeroed,
+        without_a_key_no_signed_image_is_taken,
         an_accepted_image_is_the_vms,
         images_that_are_not_whole,
         pages_that_are_not_the_hosts;

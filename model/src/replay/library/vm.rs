@@ -7,7 +7,7 @@ use crate::library;
 use crate::library::world;
 use corevisor::addr::{Ipa, Vmid};
 use corevisor::lock::Held;
-use corevisor::vm::{Generation, Image, SavedPage, Seal, VcpuState, VmInfo, VmState};
+use corevisor::vm::{Generation, Image, SavedPage, Seal, VcpuState, VmFlags, VmInfo, VmState};
 
 /// A VM's state in the library's type.
 fn vm_state(state: u64) -> Option<VmState> {
@@ -121,13 +121,9 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
                 (count <= vm.images.capacity()).then_some(())?;
                 vm.images.clear();
                 for image in known {
-                    vm.images.push(Image {
-                        load_addr: Ipa::new(image.load_addr)?,
-                        load_size: image.load_size,
-                        remap_addr: Ipa::new(image.remap_addr)?,
-                        mapped_pages: image.mapped_pages,
-                        base: None,
-                    });
+                    let (load_addr, remap_addr) = (Ipa::new(image.load_addr)?, Ipa::new(image.remap_addr)?);
+                    let announced = Image::new(load_addr, image.load_size, remap_addr, [0; 64]);
+                    vm.images.push(Image { mapped_pages: image.mapped_pages, ..announced });
                 }
                 Some(())
             })
@@ -171,14 +167,14 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
         }
         "register_kvm" => {
             s.unmake_table();
-            ran(s.core.register_kvm(&mut nothing), |v| Value::Number(v.index() as u64))
+            ran(s.core.register_kvm(VmFlags::empty(), &mut nothing), |v| Value::Number(v.index() as u64))
         }
         "register_vcpu" => {
             let (v, vcpu) = (args.v(0)?, args.vcpu(1)?);
             done(core.register_vcpu(v, vcpu, world::run_page(v, vcpu), &mut nothing))
         }
         "set_boot_info" => {
-            let index = core.set_boot_info(args.v(0)?, args.ipa(1)?, args.number(2)?, &mut nothing);
+            let index = core.set_boot_info(args.v(0)?, args.ipa(1)?, args.number(2)?, [0; 64], &mut nothing);
             ran(index, |index| Value::Number(index as u64))
         }
         "remap_vm_image" => done(core.remap_vm_image(args.v(0)?, args.pfn(1)?, args.number(2)? as usize, &mut nothing)),
