@@ -4,6 +4,7 @@
 #                MEM= CPU= GIC= QEMU_EXTRA= LOG_LEVEL= (see tools/run)
 #   make test    all tests, their short form; `make soak` their long form
 #   make image   target/corevisor.img, and target/corevisor.elf with symbols
+#   make guest   target/guest.img, what the VMs of the tests run
 #   make verify  the library against the specification: vectors, random steps, exploration, races, coverage, in one table
 #   make coverage       where each function of the specification is, and what tests it
 #   make line-coverage  how much of the library its own tests run
@@ -18,9 +19,10 @@
 TARGET := aarch64-unknown-none-softfloat
 RELEASE := target/$(TARGET)/release/corevisor
 PROBE := target/probe/$(TARGET)/release/probe
+GUEST := target/vm-guest/$(TARGET)/release/guest
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
+.PHONY: all run test image test-image guest verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
 	setup-run setup-test setup-lint setup-coverage FORCE
 
 all: image
@@ -50,6 +52,14 @@ target/corevisor-test.img: FORCE
 	@cp $(RELEASE) target/corevisor-test.elf
 	@$(OBJCOPY) -O binary target/corevisor-test.elf $@
 
+guest: target/guest.img
+
+# Linked to where VMs have it: none of the firmware's flags are for it.
+target/guest.img: FORCE
+	@RUSTFLAGS="-Crelocation-model=static -Cforce-frame-pointers=yes" $(CARGO_EL2) build --release --target $(TARGET) \
+		$(CARGO_EL2_FLAGS) --manifest-path tests/guest/Cargo.toml --target-dir target/vm-guest
+	@$(OBJCOPY) -O binary $(GUEST) $@
+
 # A Linux program: none of the firmware's flags are for it.
 $(PROBE): FORCE
 	@RUSTFLAGS=-Crelocation-model=static $(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) \
@@ -62,10 +72,10 @@ target/initramfs.img: setup-run $(PROBE) $(OVERLAY)
 run: setup-run image $(if $(and $(KERNEL),$(INITRD)),,target/initramfs.img)
 	@tools/run
 
-test: setup-test image test-image target/initramfs.img
+test: setup-test image test-image guest target/initramfs.img
 	@tools/test-all
 
-soak: setup-test setup-coverage image test-image target/initramfs.img
+soak: setup-test setup-coverage image test-image guest target/initramfs.img
 	@tools/test-all --soak
 	@tools/verify --soak
 
@@ -95,14 +105,18 @@ clippy: setup-lint
 	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) --bins --tests --features semihosting -- -D warnings
 	RUSTFLAGS=-Crelocation-model=static $(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) \
 		--manifest-path tests/linux/probe/Cargo.toml --target-dir target/probe -- -D warnings
+	RUSTFLAGS=-Crelocation-model=static $(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) --release \
+		--manifest-path tests/guest/Cargo.toml --target-dir target/vm-guest -- -D warnings
 
 fmt: setup-lint
 	$(CARGO_HOST) fmt --all
 	$(CARGO_HOST) fmt --manifest-path tests/linux/probe/Cargo.toml
+	$(CARGO_HOST) fmt --manifest-path tests/guest/Cargo.toml
 
 fmt-check: setup-lint
 	$(CARGO_HOST) fmt --all --check
 	$(CARGO_HOST) fmt --check --manifest-path tests/linux/probe/Cargo.toml
+	$(CARGO_HOST) fmt --check --manifest-path tests/guest/Cargo.toml
 
 doc:
 	$(CARGO_HOST) doc --no-deps --document-private-items

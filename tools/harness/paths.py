@@ -9,5 +9,7 @@ IMAGE = TARGET / "corevisor.img"
 ELF = TARGET / "corevisor.elf"
 INITRAMFS = TARGET / "initramfs.img"
 GUEST = TARGET / "guest"
+# What the VMs of the tests run.
+VM_IMAGE = TARGET / "guest.img"
 LOGS = TARGET / "test-logs"
 LINUX_TESTS = ROOT / "tests" / "linux"

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Several vCPUs and several CPUs.
+
+use super::basics::{assert_scrubbed, balance};
+use crate::rt::call::host;
+use crate::rt::{cpu, machine, tree};
+use crate::world::vcpu::State;
+use crate::world::vm::Vm;
+use crate::world::{Exit, Setup, gic, memory, scheduler};
+use corevisor::abi::{DENIED, host_call as n};
+
+pub fn vcpus_of_one_vm() {
+    const ROUNDS: u64 = 20_000;
+    for cpus in [1, 2, tree::cpus()] {
+        let vm = Setup::new("team").arguments(&[ROUNDS]).vcpus(4).start();
+        scheduler::run(&[vm], cpus);
+        assert_eq!(vm.finished(), 0);
+        assert_eq!([vm.result(0), vm.result(1)], [4 * ROUNDS, 4]);
+        vm.destroy();
+    }
+}
+
+/// Each vCPU wherever chance has it.
+pub fn vcpus_go_from_cpu_to_cpu() {
+    const MOVES: u64 = 200;
+    let moves = |vm: &Vm| vm.vcpus.iter().map(|vcpu| vcpu.moves()).sum::<u64>();
+    let vm = Setup::new("team").arguments(&[1000, 1]).vcpus(4).start();
+    vm.set_hook(|vm, _, _, _| (vm.vcpus[0].moves() >= MOVES).into());
+    scheduler::set_slice(20, 200);
+    scheduler::run(&[vm], tree::cpus());
+    scheduler::set_slice(200, 2000);
+    assert_eq!(vm.finished(), 0);
+    assert_eq!(vm.result(0), 4000);
+    assert!(moves(vm) >= MOVES);
+    vm.destroy();
+}
+
+pub fn two_vms_at_once() {
+    let before = memory::available();
+    let team = Setup::new("team").arguments(&[20_000]).vcpus(3).start();
+    let memory = Setup::new("memory").arguments(&[100, 2]).start();
+    let compute = Setup::new("compute").arguments(&[20_000]).quiet().start();
+    scheduler::run(&[team, memory, compute], tree::cpus());
+    assert_eq!([team.finished(), memory.finished(), compute.finished()], [0; 3]);
+    assert_eq!(team.result(0), 60_000);
+    assert_eq!([memory.result(0), memory.result(1)], [0, 0]);
+    assert_eq!(compute.result(0), 2262);
+    let blocks = [team.blocks(), memory.blocks(), compute.blocks()];
+    [team, memory, compute].iter().for_each(|vm| vm.destroy());
+    blocks.iter().flatten().for_each(|&block| assert_scrubbed(block));
+    assert_eq!(memory::available(), before);
+}
+
+/// Not while a vCPU runs; then it can be.
+pub fn destroyed_while_it_runs() {
+    let vm = Setup::new("spin").start();
+    // Nothing but a kick brings it back meanwhile.
+    scheduler::set_slice(20_000_000, 20_000_000);
+    scheduler::begin(&[vm], 2);
+    cpu::wait_until("the VM runs", 20, || vm.result(0) == 1 && vm.vcpus[0].on() == 1);
+    machine::pause(1);
+    let before = balance();
+    for _ in 0..10 {
+        assert_eq!(host(n::DESTROY_VM, &[vm.id()]), DENIED);
+        assert_eq!(host(n::VCPU_RUN, &[vm.id(), 0]), DENIED);
+    }
+    assert_eq!(balance(), before);
+    assert_eq!(vm.vcpus[0].on(), 1, "it still runs");
+    scheduler::stop();
+    vm.kick(0);
+    scheduler::finish(2);
+    scheduler::set_slice(200, 2000);
+    // And goes on, if the host wants it to.
+    assert_eq!(vm.vcpus[0].state(), State::Ready);
+    gic::set_alarm(1000);
+    assert_eq!(vm.enter(0), Ok(Exit::Irq));
+    gic::quiet();
+    let blocks = vm.blocks();
+    vm.destroy();
+    blocks.iter().for_each(|&block| assert_scrubbed(block));
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The list of tests.
+
+mod basics;
+mod many;
+
+crate::tests! {
+    basics:
+        a_vm_computes,
+        the_console_and_each_exit,
+        faults_are_answered_by_pages_and_blocks,
+        exceptions_stay_in_the_vm,
+        a_device_that_is_not_there;
+    many:
+        vcpus_of_one_vm,
+        vcpus_go_from_cpu_to_cpu,
+        two_vms_at_once,
+        destroyed_while_it_runs;
+}

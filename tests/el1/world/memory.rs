@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The host's free memory, in blocks of 2 MiB.
+
+use super::{BLOCK, bundle};
+use crate::rt::{harness, machine, tree};
+use arrayvec::ArrayVec;
+use core::ops::Range;
+use spin::{Mutex, MutexGuard, Once};
+
+type Blocks = ArrayVec<u64, 1024>;
+
+static FREE: Once<Mutex<Blocks>> = Once::new();
+
+/// What the host must not give away: itself, its device tree, the ramdisk; and what is Corevisor's.
+fn used() -> impl Iterator<Item = Range<u64>> {
+    let fdt = harness::tree_address();
+    [machine::image(), fdt..fdt + BLOCK, bundle::range()].into_iter().chain(tree::corevisor())
+}
+
+/// All whole blocks of RAM that can be given away.
+pub fn all() -> impl Iterator<Item = u64> {
+    let blocks = tree::ram().flat_map(|ram| (ram.start.next_multiple_of(BLOCK)..ram.end).step_by(BLOCK as usize));
+    blocks.filter(|&block| used().all(|range| range.end <= block || block + BLOCK <= range.start))
+}
+
+fn free() -> MutexGuard<'static, Blocks> {
+    FREE.call_once(|| Mutex::new(all().take(Blocks::new_const().capacity()).collect())).lock()
+}
+
+/// How many blocks are free.
+pub fn available() -> usize {
+    free().len()
+}
+
+/// A free block: the host's own, mapped, with any content.
+pub fn take_block() -> u64 {
+    free().pop().expect("enough RAM")
+}
+
+/// Gives a block back, which must be the host's again.
+pub fn return_block(block: u64) {
+    free().push(block);
+}
+
+/// Reads a word of the host's memory.
+pub fn read(at: u64) -> u64 {
+    // SAFETY: RAM that a test uses as it likes.
+    unsafe { (at as *const u64).read_volatile() }
+}
+
+/// Writes a word of the host's memory.
+pub fn write(at: u64, value: u64) {
+    // SAFETY: as above.
+    unsafe { (at as *mut u64).write_volatile(value) };
+}

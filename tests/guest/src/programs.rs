@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! All programs. To add one: a file in `programs/` with a `pub fn run()`, and its name in this list.
+
+macro_rules! programs {
+    ($($name:ident),* $(,)?) => {
+        $(mod $name;)*
+        /// Names, and what the boot vCPU calls.
+        pub const PROGRAMS: &[(&str, fn())] = &[$((stringify!($name), $name::run)),*];
+    };
+}
+
+programs!(compute, fault, memory, power, sleep, spin, team,);
