@@ -13,7 +13,7 @@ const PAGE: u64 = 4096;
 const ATTRIBUTES: u64 = 0xFFFF_0000_0000_0FFF & !(1 << 63) & !(0xF << 60);
 
 /// Every call with its arguments at the lower edge of what it accepts, and at the upper.
-const ACCEPTED: [(u32, &[u64], &[u64]); 19] = [
+const ACCEPTED: [(u32, &[u64], &[u64]); 20] = [
     (n::TIMER_SET_CNTVOFF, &[0, 0], &[u32::MAX as u64, u32::MAX as u64]),
     (n::CLEAR_VM_S2_RANGE, &[1, 0, 0], &[15, 0, PHYS - PAGE]),
     (n::SET_BOOT_INFO, &[1, 0, 0], &[15, PHYS - PAGE - 1, PAGE]),
@@ -25,7 +25,7 @@ const ACCEPTED: [(u32, &[u64], &[u64]); 19] = [
     (n::SMMU_LPAE_IOVA_TO_PHYS, &[0, 0, 0], &[PHYS - 1, 7, 1]),
     (n::SMMU_CLEAR, &[0, 0, 0], &[PHYS - 1, 7, 1]),
     (n::PHYS_ADDR_IOREMAP, &[1, 0, 0, 0], &[15, ADDR - PAGE - 1, PHYS - PAGE - 1, PAGE]),
-    (n::REGISTER_KVM, &[], &[u64::MAX, u64::MAX, u64::MAX]),
+    (n::REGISTER_KVM, &[0], &[3, u64::MAX, u64::MAX]),
     (n::REGISTER_VCPU, &[1, 0, 0], &[15, 7, PHYS - PAGE]),
     (n::ENCRYPT_BUF, &[1, 0, 0], &[15, PHYS - 1, PHYS - 1]),
     (n::DECRYPT_BUF, &[1, 0], &[15, PHYS - 1]),
@@ -33,6 +33,7 @@ const ACCEPTED: [(u32, &[u64], &[u64]); 19] = [
     (n::LOAD_CRYPT_VCPU, &[1, 0], &[15, 7]),
     (n::VCPU_RUN, &[1, 0], &[15, 7]),
     (n::DESTROY_VM, &[1], &[15]),
+    (n::VM_MEASUREMENT, &[1], &[15]),
 ];
 
 /// What a VM's id can't be.
@@ -47,7 +48,7 @@ const NO_PHYS: &[u64] = &[PHYS, PHYS + 1, 1 << 48, 1 << 52, 1 << 63, u64::MAX - 
 const NO_HALF: &[u64] = &[1 << 32, 1 << 63, u64::MAX];
 
 /// Every argument, from x1 on, with values that are out of range while the others are at the edge of theirs.
-const REFUSED: [(u32, usize, &[u64]); 47] = [
+const REFUSED: [(u32, usize, &[u64]); 48] = [
     (n::TIMER_SET_CNTVOFF, 1, NO_HALF),
     (n::TIMER_SET_CNTVOFF, 2, NO_HALF),
     (n::CLEAR_VM_S2_RANGE, 1, NO_VM),
@@ -85,6 +86,7 @@ const REFUSED: [(u32, usize, &[u64]); 47] = [
     (n::PHYS_ADDR_IOREMAP, 3, NO_PHYS),
     (n::PHYS_ADDR_IOREMAP, 3, &[PHYS - PAGE]),
     (n::PHYS_ADDR_IOREMAP, 4, &[PAGE + 1, PHYS, 1 << 63, u64::MAX - PAGE + 1, u64::MAX]),
+    (n::REGISTER_KVM, 1, &[4, 8, 1 << 63, u64::MAX]),
     (n::REGISTER_VCPU, 1, NO_VM),
     (n::REGISTER_VCPU, 2, NO_8),
     (n::REGISTER_VCPU, 3, NO_PHYS),
@@ -98,8 +100,15 @@ const REFUSED: [(u32, usize, &[u64]); 47] = [
 ];
 
 /// Calls whose first argument is a VM, besides those of [`REFUSED`] that say so.
-const OF_VMS: [u32; 6] =
-    [n::ENCRYPT_BUF, n::DECRYPT_BUF, n::SAVE_CRYPT_VCPU, n::LOAD_CRYPT_VCPU, n::VCPU_RUN, n::DESTROY_VM];
+const OF_VMS: [u32; 7] = [
+    n::ENCRYPT_BUF,
+    n::DECRYPT_BUF,
+    n::SAVE_CRYPT_VCPU,
+    n::LOAD_CRYPT_VCPU,
+    n::VCPU_RUN,
+    n::DESTROY_VM,
+    n::VM_MEASUREMENT,
+];
 
 /// What call `call` gives with arguments in range: nearly all need a VM.
 fn without_vms(call: u32, args: &[u64]) -> i64 {
@@ -149,7 +158,7 @@ pub fn calls_out_of_range() {
 
 /// The numbers of other principals' calls, of boot, those that are free, and the specification's bare numbers.
 pub fn numbers_that_are_no_host_calls() {
-    for call in (0..n::TIMER_SET_CNTVOFF).chain([n::BOOT]).chain(n::STATS + 1..0xF00).chain(0xF05..0x1000) {
+    for call in (0..n::TIMER_SET_CNTVOFF).chain([n::BOOT]).chain(n::VM_MEASUREMENT + 1..0xF00).chain(0xF05..0x1000) {
         let got = simple(CONDUITS[call as usize % 2], (HOST_CALL_BASE + call).into(), &[]);
         assert_eq!(got, abi::NOT_SUPPORTED, "call {call}");
     }

@@ -19,7 +19,8 @@ pub fn version() {
 
 pub fn features() {
     let id = (HOST_CALL_BASE + host_call::FEATURES).into();
-    let expected = [0, abi::features::TEST_IMAGE | abi::features::VMS, abi::stat::COUNT, tree::cpus() as u64];
+    let bits = abi::features::TEST_IMAGE | abi::features::VMS | abi::features::UNSIGNED_VMS;
+    let expected = [0, bits, abi::stat::COUNT, tree::cpus() as u64];
     for conduit in CONDUITS {
         assert_eq!(with_canaries(conduit, id, &[], 4)[..4], expected);
     }

@@ -57,7 +57,7 @@ pub fn all_ids_are_used_and_come_back() {
             seen |= 1 << v;
         }
         assert_eq!(seen, 0xFFFE);
-        assert_eq!(host(n::REGISTER_KVM, &[]), NO_MEMORY);
+        assert_eq!(host(n::REGISTER_KVM, &[0]), NO_MEMORY);
         (1..16).for_each(destroy);
         assert_eq!((balance(), tables()), before);
     }

@@ -7,7 +7,7 @@ use super::protocol::{self, VCPUS};
 use super::setup::{Kind, Setup};
 use super::vcpu::{State, Vcpu};
 use super::{BLOCK, gic, memory};
-use crate::rt::call::{Conduit, host, primitive, test_call, with_canaries};
+use crate::rt::call::{Conduit, host, with_canaries};
 use crate::rt::{PAGE, cpu};
 use crate::say;
 use arrayvec::{ArrayString, ArrayVec};
@@ -147,10 +147,7 @@ impl Vm {
 
     /// VERIFY_VM_IMAGE to its end.
     pub fn verify(&self) -> i64 {
-        accept_images(true);
-        let result = to_the_end(n::VERIFY_VM_IMAGE, &[self.id()]);
-        accept_images(false);
-        result
+        to_the_end(n::VERIFY_VM_IMAGE, &[self.id()])
     }
 
     /// Makes the boot vCPU start at `pc`.
@@ -335,12 +332,6 @@ pub fn register_kvm(kind: Kind) -> u64 {
     let v = host(n::REGISTER_KVM, &[flags]);
     assert!((1..16).contains(&v), "REGISTER_KVM: {v}");
     v as u64
-}
-
-/// Has test images accept every image, or none.
-fn accept_images(accept: bool) {
-    let args = [primitive::ACCEPT_IMAGES, 0, accept.into()];
-    assert_eq!(with_canaries(Conduit::Hvc, test_call::PRIMITIVE.into(), &args, 2)[0], 0);
 }
 
 /// FEATURES: number of list registers.
