@@ -75,7 +75,8 @@ pub mod host_call {
     pub const BOOT: u32 = 31;
     /// Returns x0 = [`super::VERSION`].
     pub const VERSION: u32 = 32;
-    /// Returns x0 = 0, x1 = [`super::features`], x2 = number of counters, x3 = number of CPUs.
+    /// Returns x0 = 0, x1 = [`super::features`], x2 = number of counters, x3 = number of CPUs, x4 = number of list
+    /// registers (0: VMs have no virtual interrupt interface).
     pub const FEATURES: u32 = 33;
     /// x1 = VM. Returns x0 = pages that are left: call again until it is 0.
     pub const DESTROY_VM: u32 = 34;
@@ -259,10 +260,25 @@ pub mod run_page {
     pub const NEW_PAGE: u64 = 38 * 8;
     /// 2 if it is one of 2 MiB, else anything. Read with it.
     pub const NEW_LEVEL: u64 = 39 * 8;
+    /// When the vCPU's virtual interrupt interface is to cause a maintenance interrupt: bits 7:1 of ICH_HCR_EL2. Read at
+    /// each entry; this word and the next 16 must be 0 as far as FEATURES says that there is no such list register.
+    pub const ICH_HCR: u64 = 40 * 8;
+    /// List registers 0 to 15: interrupts of the vCPU, in the format of ICH_LR<n>_EL2 (with a GICv2, bits 12:10 are the
+    /// source CPU of an SGI). Read at each entry, and written after each exit, as the hardware left them.
+    pub const LIST_REGISTER: u64 = 41 * 8;
+    /// CNTV_CTL_EL0 of the vCPU, with ISTATUS as it was when it stopped. While the vCPU does not run, its virtual timer
+    /// causes no interrupt: the host gives it one when the time has come. Written after each exit.
+    pub const CNTV_CTL: u64 = 57 * 8;
+    /// CNTV_CVAL_EL0: when that is, as virtual time, which is the counter less what TIMER_SET_CNTVOFF said. Written after
+    /// each exit.
+    pub const CNTV_CVAL: u64 = 58 * 8;
+    /// ICH_MISR_EL2: why there is a maintenance interrupt; and in bits 31:27 EOIcount of ICH_HCR_EL2. Written after each
+    /// exit.
+    pub const ICH_MISR: u64 = 59 * 8;
     /// From here on: a saved vCPU, as SAVE_CRYPT_VCPU writes it. LOAD_CRYPT_VCPU reads it.
     pub const SEALED: u64 = 1024;
     /// Words of a saved vCPU.
-    pub const SEALED_WORDS: usize = 161;
+    pub const SEALED_WORDS: usize = 170;
 
     /// Bits of [`FLAGS`]. All lead to the same, an exception of unknown reason.
     pub mod inject {

@@ -16,6 +16,7 @@ pub mod percpu;
 pub mod semihosting;
 pub mod sysreg;
 pub mod traps;
+pub mod vgic;
 pub mod vm_traps;
 mod world_switch;
 

@@ -12,6 +12,7 @@ pub use world_switch::WorldSwitch;
 use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, Vmid};
 use crate::memory::S2Page;
 use crate::vcpu::ContextLock;
+use crate::vcpu::vgic::Interface;
 
 /// Contents of a page.
 pub type PageBytes = [u8; PAGE_SIZE as usize];
@@ -123,6 +124,9 @@ pub trait Machine {
 
     /// AM-112 `timer_set_cntvoff`: the offset of the virtual counter, for the VMs that the host runs on this CPU.
     fn timer_set_cntvoff(&self, offset: u64);
+
+    /// The interrupt interface that VMs have, the same on all CPUs.
+    fn virtual_interface(&self) -> Interface;
 
     /// Calls the platform's firmware below us (SMCCC): function id and arguments in, x0 to x3 out.
     fn firmware_call(&self, args: [u64; 4]) -> [u64; 4];

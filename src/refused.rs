@@ -46,6 +46,9 @@ pub enum Refused {
     NotAuthentic,
     /// The platform lacks what the call needs.
     Unavailable,
+    /// The host wants something of a vCPU's interrupt interface that it can't have: 0 for ICH_HCR, else the number of the
+    /// list register plus 1.
+    Interrupts(usize),
     /// A VM left for a reason that it must not leave for; ESR_EL2.
     Exit(u64),
     /// A table exists where a block is asked for, or a block where a page is (D-07).
@@ -57,9 +60,12 @@ impl Refused {
     pub const fn code(self) -> i64 {
         match self {
             Self::NotSupported => abi::NOT_SUPPORTED,
-            Self::Argument(_) | Self::OutOfReach | Self::LevelConflict | Self::Entry(_) | Self::NoTable(_) => {
-                abi::INVALID_PARAMETER
-            }
+            Self::Argument(_)
+            | Self::OutOfReach
+            | Self::LevelConflict
+            | Self::Entry(_)
+            | Self::NoTable(_)
+            | Self::Interrupts(_) => abi::INVALID_PARAMETER,
             Self::NotHostPage(_) | Self::NotVmPage(_) | Self::Bank | Self::Image | Self::NotAuthentic => abi::DENIED,
             Self::State(_) | Self::Register(_) | Self::Exit(_) => abi::DENIED,
             Self::Busy(_) | Self::SmmuStuck => abi::BUSY,
@@ -91,6 +97,8 @@ impl fmt::Display for Refused {
             Self::Entry(pc) => write!(f, "entry point {pc:#x} lies in no image"),
             Self::NotAuthentic => f.write_str("the saved state is not authentic, or not the latest"),
             Self::Unavailable => f.write_str("the platform lacks what this needs"),
+            Self::Interrupts(0) => f.write_str("ICH_HCR in the run page is malformed"),
+            Self::Interrupts(n) => write!(f, "list register {} in the run page is malformed", n - 1),
             Self::Exit(esr) => write!(f, "the VM left with esr={esr:#x}"),
             Self::LevelConflict => f.write_str("block and page mappings conflict"),
         }

@@ -10,6 +10,7 @@ mod run_page;
 mod tests;
 mod vcpu_ops;
 mod vcpu_ops_aux;
+pub mod vgic;
 
 pub use context::{CONTEXT_COUNT, ContextLock, Fp, PointerKeys, ShadowContext, Sys, SysRegs, Unfinished, VirtualTimer};
 pub use ctxt_switch::Next;

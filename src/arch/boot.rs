@@ -4,7 +4,7 @@
 use super::el2_map::{Access, El2Map, Registers};
 use super::machine::{Hardware, firmware_call};
 use super::traps::{self, World};
-use super::{cache, console, fatal, fixmap, host_cpu, image, percpu};
+use super::{cache, console, fatal, fixmap, host_cpu, image, percpu, vgic};
 use crate::addr::{HOSTVISOR, PAGE_SIZE, Pa, Range};
 use crate::corevisor::{Config, Corevisor, REMAP_WINDOW, VM_TABLE_PAGES};
 use crate::memory::{MemRegions, S2Page};
@@ -115,6 +115,7 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
 pub fn enter_host_at(world: &World, cpu: usize, entry: u64, context: u64) -> ! {
     let (root, _) = host_root(&world.core);
     host_cpu::set_up(root, world.core.ipa_bits(), world.gic);
+    world.core.machine().vgic.set_up();
     host_cpu::begin_at(entry);
     // SAFETY: the stack is this CPU's, and nothing on the one in use is needed any more.
     unsafe { enter_host(context, percpu::stack_top(cpu)) }
@@ -153,7 +154,7 @@ fn map_early(tree: &[u8], uart: Option<Range>) -> Result<(), BootError> {
     Ok(())
 }
 
-/// The map of loading: all RAM, too.
+/// The map of loading: all RAM, too, and the window to one page, for registers that decide what there is.
 fn map_all_ram(platform: &Platform<'_>, tree: Range) -> Result<(), BootError> {
     let mut map = El2Map::with_image()?;
     if let Some(uart) = platform.uart {
@@ -164,6 +165,7 @@ fn map_all_ram(platform: &Platform<'_>, tree: Range) -> Result<(), BootError> {
         map.map(part, Access::ReadWrite)?;
     }
     map.map(tree, Access::ReadOnly)?;
+    map.set_table(fixmap::WINDOW.start, fixmap::table())?;
     // SAFETY: as before, and more.
     unsafe { map.switch() };
     Ok(())
@@ -289,7 +291,7 @@ fn build_core(
         smmus: ArrayVec::new(),
         remap_window: REMAP_WINDOW,
         vm_table_pages: VM_TABLE_PAGES,
-        withheld: platform.smmus.iter().copied().collect(),
+        withheld: platform.smmus.iter().chain(&platform.gich).copied().collect(),
         ipa_bits,
         cpus: HostCpus::new(platform.cpus.iter().copied(), boot_cpu, firmware),
     };
@@ -299,8 +301,10 @@ fn build_core(
     let records = unsafe { core::slice::from_raw_parts_mut(carve_out.records.start as *mut S2Page, count) };
     // SAFETY: this part of the carve-out is the frame pool's alone.
     let pool = unsafe { FramePool::new(carve_out.frames, carve_out.frames.start as usize) };
+    let vgic = vgic::Hardware::find(platform.gic.ok_or(BootError::NoGic)?, platform.gich);
+    info!("virtual interrupt interface: {} list registers", vgic.interface().list_registers);
     // SAFETY: once in a boot.
-    let hardware = unsafe { Hardware::new(owned) };
+    let hardware = unsafe { Hardware::new(owned, vgic) };
     Ok(Corevisor::new(hardware, config, records, &CONTEXTS, pool)?)
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The machine under the core, on real hardware.
 
-use super::{cache, console, entropy, fatal, fixmap, percpu};
+use super::{cache, console, entropy, fatal, fixmap, percpu, vgic};
 use crate::addr::{Ipa, PAGE_SIZE, PGD_SIZE, Pa, Pfn, Range, Vmid};
 use crate::machine::{Machine, PageBytes, Width};
 use crate::memory::S2Page;
 use crate::trap::LogSource;
 use crate::vcpu::ContextLock;
+use crate::vcpu::vgic::Interface;
 use crate::{read_sysreg, write_sysreg};
 use aarch64_cpu::asm::barrier;
 
@@ -15,6 +16,8 @@ use aarch64_cpu::asm::barrier;
 pub struct Hardware {
     /// Where Corevisor itself lies.
     owned: [Range; 2],
+    /// The interrupt interface for VMs.
+    pub vgic: vgic::Hardware,
 }
 
 impl Hardware {
@@ -22,8 +25,8 @@ impl Hardware {
     ///
     /// # Safety
     /// Once; and the frame pool of the core built on it must be mapped, and used by nobody else.
-    pub unsafe fn new(owned: [Range; 2]) -> Self {
-        Self { owned }
+    pub unsafe fn new(owned: [Range; 2], vgic: vgic::Hardware) -> Self {
+        Self { owned, vgic }
     }
 
     /// `pfn`, which is not Corevisor's: a principal's page, through which no Rust object can be reached. Ends Corevisor
@@ -203,6 +206,10 @@ impl Machine for Hardware {
     fn timer_set_cntvoff(&self, offset: u64) {
         // SAFETY: what EL1 and EL0 read as virtual time; Corevisor does not.
         unsafe { write_sysreg!("cntvoff_el2", offset) };
+    }
+
+    fn virtual_interface(&self) -> Interface {
+        self.vgic.interface()
     }
 
     fn firmware_call(&self, args: [u64; 4]) -> [u64; 4] {

@@ -203,8 +203,11 @@ extern "C" fn secondary_main() -> ! {
     let Some(world) = WORLD.get() else { fatal::park() };
     let cpu = percpu::index();
     let cpus = world.core.cpus();
-    if host_cpu::physical_address_bits() < world.core.ipa_bits() || host_cpu::check_e2h().is_err() {
-        log::error!("left off: this CPU has no EL2 without VHE, or fewer physical address bits than the boot CPU");
+    let too_small = host_cpu::physical_address_bits() < world.core.ipa_bits() || !world.core.machine().vgic.is_here();
+    if too_small || host_cpu::check_e2h().is_err() {
+        log::error!(
+            "left off: this CPU has no EL2 without VHE, or fewer physical address bits or list registers than the boot CPU"
+        );
         cpus.leave_off(cpu);
         firmware_call([CPU_OFF, 0, 0, 0]);
         fatal::park();

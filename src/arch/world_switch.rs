@@ -5,6 +5,7 @@ use super::machine::Hardware;
 use super::{fpsimd, vm_traps};
 use crate::addr::{HOSTVISOR, Pa, Vmid};
 use crate::machine::WorldSwitch;
+use crate::vcpu::vgic::{Vgic, VgicEntry, VgicExit};
 use crate::vcpu::{ShadowContext, Sys, VirtualTimer};
 use crate::{read_sysreg, write_sysreg};
 use aarch64_cpu::asm::barrier;
@@ -160,6 +161,14 @@ impl WorldSwitch for Hardware {
             write_sysreg!("cntv_cval_el0", 0);
             write_sysreg!("cntvoff_el2", 0);
         }
+    }
+
+    fn vgic_restore(&self, vgic: &Vgic, entry: &VgicEntry) {
+        self.vgic.restore(vgic, entry);
+    }
+
+    fn vgic_save(&self, vgic: &mut Vgic) -> VgicExit {
+        self.vgic.save(vgic)
     }
 
     fn core_handle_sys64(&self) {

@@ -28,6 +28,7 @@ use crate::npt::FramePool;
 use crate::platform::log_ring::LogRing;
 use crate::refused::Refused;
 use crate::trap::LogSource;
+use crate::vcpu::vgic::{Ids, Interface};
 use crate::vcpu::{CONTEXT_COUNT, ContextLock, ShadowContext};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,6 +47,9 @@ const POISON: u64 = 0x5A5A_5A5A_5A5A_5A5A;
 pub const CPU_ENTRY: u64 = 0x0800_0000;
 /// The context that goes with it, to which the CPU's number is added.
 pub const CPU_CONTEXT: u64 = 0xC0DE_0000;
+
+/// The interrupt interface that VMs have: a GICv3's, with 4 list registers and 16 bits of interrupt numbers.
+pub const INTERFACE: Interface = Interface { list_registers: 4, ids: Ids::V3 { end: 1 << 16 } };
 
 const VALID: u64 = 1;
 const TABLE_OR_PAGE: u64 = 0b11;
@@ -166,6 +170,7 @@ pub struct SimMachine {
     /// Whether VMs may be unsigned.
     unsigned: AtomicBool,
     entropy: Mutex<Option<[u8; 32]>>,
+    interface: Mutex<Interface>,
     log: LogRing,
     cpus: Mutex<BTreeMap<usize, Cpu>>,
 }
@@ -226,6 +231,7 @@ impl SimMachine {
             verifier: Mutex::new(None),
             unsigned: AtomicBool::new(true),
             entropy: Mutex::new(Some([0x42; 32])),
+            interface: Mutex::new(INTERFACE),
             log: LogRing::new(),
             cpus: Mutex::default(),
         }
@@ -470,6 +476,11 @@ impl SimMachine {
     /// Replaces what the source of entropy gives; `None`: there is none.
     pub fn set_entropy(&self, entropy: Option<[u8; 32]>) {
         *self.entropy.lock().unwrap_or_else(PoisonError::into_inner) = entropy;
+    }
+
+    /// Replaces the interrupt interface that VMs have, [`INTERFACE`].
+    pub fn set_virtual_interface(&self, interface: Interface) {
+        *self.interface.lock().unwrap_or_else(PoisonError::into_inner) = interface;
     }
 
     /// The value last written to the device register `at`, to all of its 8 bytes; or sets it as the device would.
@@ -722,6 +733,10 @@ impl Machine for SimMachine {
 
     fn timer_set_cntvoff(&self, offset: u64) {
         self.state().cntvoff = offset;
+    }
+
+    fn virtual_interface(&self) -> Interface {
+        *self.interface.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn firmware_call(&self, args: [u64; 4]) -> [u64; 4] {

@@ -4,6 +4,7 @@
 use super::Machine;
 use crate::addr::{Pa, Vmid};
 use crate::vcpu::ShadowContext;
+use crate::vcpu::vgic::{Vgic, VgicEntry, VgicExit};
 
 /// A machine that can run VMs. All methods act on the CPU that calls them.
 pub trait WorldSwitch: Machine {
@@ -46,6 +47,12 @@ pub trait WorldSwitch: Machine {
 
     /// Stops the virtual timer, whose state goes to the context. The virtual counter is the host's, with offset 0.
     fn timer_save_state(&self, context: &mut ShadowContext);
+
+    /// The interrupt interface becomes the vCPU's whose state is `vgic`, with the interrupts of `entry`, and on.
+    fn vgic_restore(&self, vgic: &Vgic, entry: &VgicEntry);
+
+    /// Its state goes to `vgic`, and the interface is off, with nothing in it.
+    fn vgic_save(&self, vgic: &mut Vgic) -> VgicExit;
 
     /// AM-111 `core_handle_sys64`: ELR_EL2 moves past the trapped instruction, which has no effect (D-41).
     fn core_handle_sys64(&self);

@@ -31,6 +31,8 @@ pub struct Platform<'a> {
     pub cpus: ArrayVec<u64, MAX_CPUS>,
     /// The interrupt controller.
     pub gic: Option<Gic>,
+    /// GICH, the hypervisor's registers of a GICv2 for VMs, widened to whole pages.
+    pub gich: Option<Range>,
     /// Whether there is PSCI 0.2 or later, by SMC.
     pub psci: bool,
     /// Whether there is an architected timer.
@@ -255,6 +257,8 @@ fn devices(
             Some(Device::Gic(Gic::V3)) => found.gic = Some(Gic::V3),
             Some(Device::Gic(Gic::V2)) => {
                 found.gic.get_or_insert(Gic::V2);
+                // Its windows are GICD, GICC, GICH, GICV.
+                found.gich = window(path, node, 2).map(|gich| gich.align_out(PAGE_SIZE));
             }
             Some(Device::Timer) => found.timer = true,
             Some(Device::Psci) => {
@@ -281,11 +285,16 @@ fn devices(
     Ok(())
 }
 
-/// The first `reg` range of `node` as a CPU sees it: translated by the `ranges` of its ancestors, innermost last.
+/// The first `reg` range of `node` as a CPU sees it.
 fn first_window(ancestors: &[FdtNode<'_>], node: FdtNode<'_>) -> Option<Range> {
+    window(ancestors, node, 0)
+}
+
+/// `reg` range `index` of `node` as a CPU sees it: translated by the `ranges` of its ancestors, innermost last.
+fn window(ancestors: &[FdtNode<'_>], node: FdtNode<'_>, index: usize) -> Option<Range> {
     let (parent, _) = ancestors.split_last()?;
     let (a, s) = cells(*parent, DEFAULT_CELLS);
-    let mut window = reg_ranges(node, a, s).ok()?.next()??;
+    let mut window = reg_ranges(node, a, s).ok()?.nth(index)??;
     for bus in ancestors.iter().skip(1).rev() {
         let ranges = bus.ranges().ok()??;
         let mut translated = bus.property("ranges")?.value().is_empty().then_some(window);

@@ -83,7 +83,8 @@ impl<M: Machine + LogSource> Corevisor<M> {
             HostCall::VcpuRun { .. } => Err(Refused::NotSupported),
             HostCall::Version => Ok(abi::VERSION.into()),
             HostCall::Features => {
-                regs[1..4].copy_from_slice(&[self.features(), stat::COUNT, self.cpus().len() as u64]);
+                let list_registers = self.machine().virtual_interface().list_registers as u64;
+                regs[1..5].copy_from_slice(&[self.features(), stat::COUNT, self.cpus().len() as u64, list_registers]);
                 Ok(0)
             }
             HostCall::DestroyVm { v } => self.destroy_vm(v, outer),

@@ -8,6 +8,7 @@ use crate::corevisor::Corevisor;
 use crate::lock::{Guard, Held, Lock, rank};
 use crate::machine::Machine;
 use crate::refused::Refused;
+use crate::vcpu::vgic::Vgic;
 use core::ops::{Index, IndexMut};
 
 /// FP and SIMD registers; boot/fpsimd.S knows the layout.
@@ -168,6 +169,8 @@ pub struct ShadowContext {
     pub keys: PointerKeys,
     /// The virtual timer; a vCPU's only, as the host's is the physical one.
     pub timer: VirtualTimer,
+    /// Its interrupt interface.
+    pub vgic: Vgic,
     /// The call that the vCPU is in.
     pub unfinished: Option<Unfinished>,
 }
@@ -203,6 +206,7 @@ impl ShadowContext {
         fp: Fp::ZERO,
         keys: [0; 10],
         timer: VirtualTimer { ctl: 0, cval: 0 },
+        vgic: Vgic::RESET,
         unfinished: None,
     };
 

@@ -56,8 +56,12 @@ impl<M: WorldSwitch> Corevisor<M> {
         self.machine().save_sysregs(context);
         self.machine().fpsimd_save_state(context);
         self.machine().timer_save_state(context);
+        let interrupts = self.machine().vgic_save(&mut context.vgic);
         self.machine().deactivate_traps();
         self.machine().timer_disable_traps();
+        if let Ok(page) = self.run_page(v, vcpu, outer) {
+            self.set_int_vgic(page, &interrupts, context.timer);
+        }
         if let Err(why) = self.save_shadow_kvm_regs(v, vcpu, context, outer) {
             self.stop_vm(v, why, context, outer);
         }
@@ -69,7 +73,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     /// PT(v), and those of VO-2 and FH-2.
     ///
     /// # Errors
-    /// Those of BO-2 and VO-2, and [`Refused::NoTable`]; the context is as before, and the vCPU READY if it was.
+    /// Those of BO-2 and VO-2, [`Refused::NoTable`], and [`Refused::Interrupts`]; the context is as before, and the vCPU READY if it was.
     pub(crate) fn restore_vm(
         &self,
         v: Vmid,
@@ -79,12 +83,13 @@ impl<M: WorldSwitch> Corevisor<M> {
     ) -> Result<Next, Refused> {
         self.set_vcpu_active(v, vcpu, outer)?;
         let prepared = self.table_of(v, outer).and_then(|root| {
+            let interrupts = self.vgic_entry(v, vcpu, outer)?;
             self.restore_shadow_kvm_regs(v, vcpu, context, outer)?;
             self.acquire_lock_vm(v, outer).0.note_run();
-            Ok(root)
+            Ok((root, interrupts))
         });
-        let root = match prepared {
-            Ok(root) if self.go_on(v, context, outer) => root,
+        let (root, interrupts) = match prepared {
+            Ok(prepared) if self.go_on(v, context, outer) => prepared,
             Ok(_) => {
                 self.give_up(v, vcpu, outer);
                 return Ok(Next::Host);
@@ -104,6 +109,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         self.machine().timer_restore_state(context, 0);
         self.machine().restore_sysregs(context);
         self.machine().fpsimd_restore_state(context);
+        self.machine().vgic_restore(&context.vgic, &interrupts);
         Ok(Next::Vm)
     }
 

@@ -3,20 +3,26 @@
 //!
 //! The host may write it at any time: each word is read once, and what it says is the host's claim.
 
-use crate::abi::run_page::{self, ESR, FAR, FAULT_ADDR, FLAGS, HPFAR, NEW_LEVEL, NEW_PAGE, PC, PSTATE, X};
+use crate::abi::run_page::{
+    self, CNTV_CTL, CNTV_CVAL, ESR, FAR, FAULT_ADDR, FLAGS, HPFAR, ICH_HCR, ICH_MISR, LIST_REGISTER, NEW_LEVEL,
+    NEW_PAGE, PC, PSTATE, X,
+};
 use crate::addr::{PAGE_SIZE, Pa, Pfn, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::Held;
 use crate::machine::Machine;
 use crate::npt::Level;
 use crate::refused::Refused;
-use crate::vcpu::ShadowContext;
+use crate::vcpu::vgic::{ENTRY_WORDS, LIST_REGISTERS, VgicExit};
+use crate::vcpu::{ShadowContext, VirtualTimer};
 
 /// Number of words at [`X`].
 const GENERAL_REGISTERS: usize = 31;
 
 const _: () = {
-    assert!(X + GENERAL_REGISTERS as u64 * 8 <= PC && NEW_LEVEL < run_page::SEALED);
+    assert!(X + GENERAL_REGISTERS as u64 * 8 <= PC && NEW_LEVEL < ICH_HCR && ICH_HCR + 8 == LIST_REGISTER);
+    assert!(LIST_REGISTER + LIST_REGISTERS as u64 * 8 == CNTV_CTL && CNTV_CTL + 8 == CNTV_CVAL);
+    assert!(CNTV_CVAL + 8 == ICH_MISR && ICH_MISR < run_page::SEALED);
     assert!(
         run_page::inject::DATA_ABORT | run_page::inject::INSTRUCTION_ABORT | run_page::inject::UNDEFINED
             == ShadowContext::INJECT
@@ -85,6 +91,22 @@ impl<M: Machine> Corevisor<M> {
     /// AM-89 `get_int_new_level`: what size that page has.
     pub(super) fn get_int_new_level(&self, page: RunPage) -> Level {
         if self.claim(page, NEW_LEVEL) == 2 { Level::L2 } else { Level::L3 }
+    }
+
+    /// What the host wants in the vCPU's interrupt interface: ICH_HCR and list registers.
+    pub(super) fn get_int_vgic(&self, page: RunPage) -> [u64; ENTRY_WORDS] {
+        let mut words = [0; ENTRY_WORDS];
+        self.machine().shared_load_words(page.word(ICH_HCR), &mut words);
+        words
+    }
+
+    /// Shows the host what has become of that, and of the virtual timer, whose interrupt it has to give.
+    pub(super) fn set_int_vgic(&self, page: RunPage, exit: &VgicExit, timer: VirtualTimer) {
+        let mut words = [0; LIST_REGISTERS + 3];
+        let (list, others) = words.split_at_mut(LIST_REGISTERS);
+        list.copy_from_slice(&exit.list);
+        others.copy_from_slice(&[timer.ctl, timer.cval, exit.status]);
+        self.machine().shared_store_words(page.word(LIST_REGISTER), &words);
     }
 
     /// AM-82 `set_int_gpr`: shows the host a value of general register `register`. This is the only way in which a

@@ -5,6 +5,7 @@
 
 use super::context::{Fp, ShadowContext, Sys};
 use super::run_page::RunPage;
+use super::vgic::Vgic;
 use crate::addr::{Ipa, PUD_SIZE, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::Held;
@@ -108,6 +109,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         for (register, value) in RESET {
             context.sys[register] = value;
         }
+        context.vgic = Vgic::RESET;
     }
 
     /// Spec: VA-3. The general registers that the last exit lets the host change get the host's values (D-30).

@@ -4,6 +4,7 @@
 use super::SimMachine;
 use crate::addr::{HOSTVISOR, Pa, Vmid};
 use crate::machine::{Machine, WorldSwitch};
+use crate::vcpu::vgic::{self, LIST_REGISTERS, Vgic, VgicEntry, VgicExit};
 use crate::vcpu::{ShadowContext, Sys};
 use std::sync::PoisonError;
 use std::vec::Vec;
@@ -50,6 +51,12 @@ pub struct Cpu {
     pub timer_traps: bool,
     /// How far the virtual counter is behind the physical one.
     pub cntvoff: u64,
+    /// ICH_HCR_EL2 of the interrupt interface. The rest of it is in `registers`, and here:
+    pub ich_hcr: u64,
+    /// ICH_LR<n>_EL2.
+    pub list: [u64; LIST_REGISTERS],
+    /// ICH_MISR_EL2.
+    pub ich_misr: u64,
     /// The VMs whose vCPUs' leftovers were flushed, in order.
     pub flushes: Vec<Vmid>,
 }
@@ -62,6 +69,9 @@ impl Default for Cpu {
             traps: false,
             timer_traps: false,
             cntvoff: 0,
+            ich_hcr: 0,
+            list: [0; LIST_REGISTERS],
+            ich_misr: 0,
             flushes: Vec::new(),
         }
     }
@@ -145,6 +155,27 @@ impl WorldSwitch for SimMachine {
             context.timer = core::mem::take(&mut cpu.registers.timer);
             cpu.cntvoff = 0;
         });
+    }
+
+    fn vgic_restore(&self, vgic: &Vgic, entry: &VgicEntry) {
+        if self.virtual_interface().list_registers == 0 {
+            return;
+        }
+        self.with_cpu(|cpu| {
+            assert_eq!((cpu.ich_hcr, cpu.list, cpu.registers.vgic), Default::default(), "another's interrupts");
+            cpu.ich_hcr = vgic::ENABLE | entry.control.bits();
+            cpu.list = entry.list;
+            cpu.registers.vgic = *vgic;
+        });
+    }
+
+    fn vgic_save(&self, vgic: &mut Vgic) -> VgicExit {
+        self.with_cpu(|cpu| {
+            *vgic = core::mem::take(&mut cpu.registers.vgic);
+            let hcr = core::mem::take(&mut cpu.ich_hcr);
+            let status = core::mem::take(&mut cpu.ich_misr) | hcr & vgic::EOI_COUNT;
+            VgicExit { list: core::mem::take(&mut cpu.list), status }
+        })
     }
 
     fn core_handle_sys64(&self) {

@@ -154,7 +154,11 @@ fn version_and_features() {
     assert_results(call(&core, [id]), [id], [abi::VERSION.into()]);
     let id = host_call(host_call::FEATURES);
     let test_image = u64::from(cfg!(feature = "semihosting"));
-    assert_results(call(&core, [id]), [id], [0, test_image | features::VMS | features::UNSIGNED_VMS, stat::COUNT, 4]);
+    assert_results(
+        call(&core, [id]),
+        [id],
+        [0, test_image | features::VMS | features::UNSIGNED_VMS, stat::COUNT, 4, 4],
+    );
 }
 
 #[test]

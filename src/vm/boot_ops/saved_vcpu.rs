@@ -4,13 +4,16 @@
 use crate::abi::run_page;
 use crate::addr::{Ipa, Pa, Pfn};
 use crate::machine::Machine;
+use crate::vcpu::vgic::Vgic;
 use crate::vcpu::{Fp, ShadowContext, SysRegs, Unfinished, VirtualTimer};
 use crate::vm::{Generation, Manifest, Seal};
+use core::iter;
 
 /// Words of the general registers: x0 to x30, pc, pstate, sp_el0, q0 to q31, FPSR, FPCR.
 const GENERAL: usize = 31 + 3 + 2 * 32 + 2;
-/// Words of the system registers: the indexed ones, ten more, the keys, the timer, and five for a call that is not finished.
-const SYSTEM: usize = 24 + 10 + 10 + 2 + 5;
+/// Words of the system registers: the indexed ones, ten more, the keys, the timer, the interrupt interface, and five for a
+/// call that is not finished.
+const SYSTEM: usize = 24 + 10 + 10 + 2 + 9 + 5;
 /// Words before them.
 const HEADER: usize = 10;
 
@@ -114,10 +117,12 @@ fn system_registers(context: &mut ShadowContext, mut each: impl FnMut(&mut u64))
         fp: _,
         keys,
         timer: VirtualTimer { ctl, cval },
+        vgic: Vgic { vmcr, ap0r, ap1r },
         unfinished,
     } = context;
     let others = [elr_el1, spsr_el1, sp_el1, far_el2, hpfar_el2, hcr_el2, ec, dirty, flags, esr_el2];
-    sys.iter_mut().chain(others).chain(keys).chain([ctl, cval]).for_each(&mut each);
+    let interface = iter::once(vmcr).chain(ap0r).chain(ap1r);
+    sys.iter_mut().chain(others).chain(keys).chain([ctl, cval]).chain(interface).for_each(&mut each);
     let (mut present, mut call, mut ipa, mut size, mut done) = match *unfinished {
         Some(Unfinished { call, ipa, size, done }) => (1, call, ipa.as_u64(), size, done),
         None => (0, 0, 0, 0, 0),

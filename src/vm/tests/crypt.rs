@@ -11,6 +11,7 @@ use crate::lock::Held;
 use crate::machine::Machine;
 use crate::memory::{Count, S2Page};
 use crate::refused::Refused;
+use crate::vcpu::vgic::Vgic;
 use crate::vcpu::{Fp, ShadowContext, SysRegs, Unfinished, VirtualTimer};
 use crate::vm::{SavedPage, VcpuState, VmState};
 use crate::world::{Core, MIB, ipa, pfn, record, set_record, snapshot};
@@ -43,6 +44,7 @@ fn busy_context() -> ShadowContext {
         fp: Fp { q: core::array::from_fn(|i| (300 + i as u128) << 64 | (400 + i as u128)), fpsr: 14, fpcr: 15 },
         keys: core::array::from_fn(|i| 500 + i as u64),
         timer: VirtualTimer { ctl: 18, cval: 19 },
+        vgic: Vgic { vmcr: 16, ap0r: [17, 18, 19, 20], ap1r: [21, 22, 23, 24] },
         unfinished: Some(Unfinished { call: 11, ipa: ipa(0x8000_0000), size: 16, done: 17 }),
     }
 }
