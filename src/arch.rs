@@ -4,6 +4,7 @@
 pub mod boot;
 pub mod cache;
 pub mod console;
+pub mod cpu_features;
 pub mod el2_map;
 pub mod entropy;
 pub mod fatal;

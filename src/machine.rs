@@ -3,10 +3,12 @@
 //!
 //! The firmware's machine is `arch::machine::Hardware`; tests run the same layers on [`sim::SimMachine`].
 
+mod cpu_features;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod world_switch;
 
+pub use cpu_features::CpuFeatures;
 pub use world_switch::WorldSwitch;
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, Vmid};

@@ -4,6 +4,7 @@
 
 mod fault_handler;
 mod host_call;
+mod id_registers;
 pub mod inject;
 mod log_read;
 mod psci;
@@ -17,9 +18,11 @@ mod trap_dispatcher;
 mod trap_handler;
 mod trap_handler_raw;
 mod vm_exit;
+mod vm_sysreg;
 
 pub use fault_handler::{HostAbort, Verdict, hpfar_ipa};
 pub use host_call::HostCall;
+pub use id_registers::IdRegister;
 pub use log_read::LogSource;
 pub use psci::{CpuState, Firmware, HostCpus};
 pub use pvops::Pvops;
@@ -28,6 +31,7 @@ pub use syndrome::{Class, Syndrome};
 pub use sysreg::SysregAnswer;
 pub use trap_handler::HostAction;
 pub use trap_handler_raw::Exit;
+pub(crate) use vm_sysreg::written_sgi;
 
 /// The host's x0 to x30 as the vectors saved them: its shadow context (AM-99 `host_to_core`, AM-101 `core_to_host`).
 pub type Registers = [u64; 31];

@@ -27,7 +27,11 @@ pub fn save_shadow_kvm_regs(d: &mut RData) -> Spec {
         EC_WFX => prep_wfx(d, vmid, vcpuid),
         EC_HVC32 | EC_HVC64 => prep_hvc(d, vmid, vcpuid),
         EC_IABT_LOW | EC_DABT_LOW => prep_abort(d, vmid, vcpuid),
-        _ => {
+        class => {
+            if class == 0x18 {
+                // The library: perhaps a write to a register that makes SGIs.
+                d.tag(120);
+            }
             d.halt = true;
             Some(())
         }
@@ -59,6 +63,8 @@ pub fn restore_shadow_kvm_regs(d: &mut RData) -> Spec {
     }
     let before = d.ctxt(vmid, vcpuid).clone();
     if dirty & PENDING_EXCEPT_INJECT_FLAG != 0 {
+        // After an abort, an abort: not of unknown reason.
+        d.tag(121);
         update_exception_gp_regs(d, vmid, vcpuid)?;
     }
     if dirty & DIRTY_PC_FLAG != 0 && dirty & PENDING_EXCEPT_INJECT_FLAG != 0 {

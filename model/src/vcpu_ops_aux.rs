@@ -156,6 +156,8 @@ pub fn update_exception_gp_regs(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     let ctxt = d.ctxt(vmid, vcpuid);
     let pstate = ctxt.get("pstate");
     let other = pstate != ctxt.get("spsr_el1");
+    // Condition flags, PAN and DIT stay, and ESR_EL1 tells the length of the instruction.
+    let as_hardware = pstate & (0xF << 28 | 1 << 24 | 1 << 22) != 0 || ctxt.get("esr_el2") & 1 << 25 != 0;
     ctxt.set("elr_el1", ctxt.get("pc"));
     ctxt.set("pc", oracle::exception_vector(pstate));
     ctxt.set("spsr_0", pstate);
@@ -163,6 +165,9 @@ pub fn update_exception_gp_regs(d: &mut RData, vmid: u32, vcpuid: u32) -> Spec {
     ctxt.set("esr_el1", 0);
     if other {
         d.tag(94);
+    }
+    if as_hardware {
+        d.tag(121);
     }
     Some(())
 }

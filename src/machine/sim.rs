@@ -12,12 +12,14 @@
 //! * what was broken is invalidated, and what was written is published, when the operation is over.
 
 mod cpu;
+mod features;
 mod inspect;
 mod principal;
 mod smmu;
 mod whole;
 
 pub use cpu::{ACTLR_EL1, Cpu};
+pub use features::Features;
 
 use super::{Machine, PageBytes, Width};
 use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, Pa, Pfn, Range, Vmid};
@@ -173,6 +175,7 @@ pub struct SimMachine {
     interface: Mutex<Interface>,
     log: LogRing,
     cpus: Mutex<BTreeMap<usize, Cpu>>,
+    features: Mutex<Features>,
 }
 
 /// Boots Corevisor on a new machine, with page tables in `pool`, a range of `config`'s RAM. The host's table is in use
@@ -234,6 +237,7 @@ impl SimMachine {
             interface: Mutex::new(INTERFACE),
             log: LogRing::new(),
             cpus: Mutex::default(),
+            features: Mutex::default(),
         }
     }
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What a switch between the host and a VM asks of the hardware (`spec/layers/01-machine.md` §1.8).
 
-use super::Machine;
+use super::CpuFeatures;
 use crate::addr::{Pa, Vmid};
 use crate::vcpu::ShadowContext;
 use crate::vcpu::vgic::{Vgic, VgicEntry, VgicExit};
 
 /// A machine that can run VMs. All methods act on the CPU that calls them.
-pub trait WorldSwitch: Machine {
+pub trait WorldSwitch: CpuFeatures {
     /// AM-103 `exit_populate_fault`: ESR_EL2, FAR_EL2 and HPFAR_EL2 go to the context. What kind of exit it was, `ec`,
     /// the vectors tell.
     fn exit_populate_fault(&self, context: &mut ShadowContext);

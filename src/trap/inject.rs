@@ -96,6 +96,15 @@ pub struct Entry {
     pub spsr: u64,
 }
 
+/// An exception that Corevisor has a vCPU take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exception {
+    /// The trapped instruction is undefined.
+    Undefined,
+    /// The access that aborted ends in a synchronous external abort.
+    ExternalAbort,
+}
+
 /// EC of an exception with an unknown reason: an undefined instruction.
 const EC_UNKNOWN: u64 = 0;
 /// EC of aborts taken from the same level is that of a lower level plus one.

@@ -2,6 +2,7 @@
 //! The host's traps, from the syndrome to the registers.
 
 mod fault;
+mod id_registers;
 mod property;
 mod psci;
 mod smccc;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: TrapDispatcher (`spec/layers/09-traps.md` §9.3): the traps of VMs.
 
+use super::fault_handler::hpfar_ipa;
+use super::inject::Exception;
 use super::pvops::Pvops;
 use super::syndrome::{Class, Syndrome};
 use crate::abi::exit;
@@ -24,10 +26,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         outer: &mut Held<'_, OUTER>,
     ) -> Result<Next, Refused> {
         match Syndrome(context.esr_el2).class() {
-            Class::Sys64 => {
-                self.machine().core_handle_sys64();
-                Ok(Next::Vm)
-            }
+            Class::Sys64 => Ok(self.vm_sysreg(context)),
             Class::Fp => {
                 self.machine().fpsimd_access(context);
                 Ok(Next::Vm)
@@ -41,13 +40,25 @@ impl<M: WorldSwitch> Corevisor<M> {
                 }
                 Pvops::NotOurs => Ok(Next::Host),
             },
-            Class::Wfx | Class::Hvc32 | Class::InstructionAbort | Class::DataAbort => Ok(Next::Host),
-            Class::Smc32 | Class::Smc64 | Class::Other(_) => {
-                self.machine().save_sysregs(context);
-                self.update_exception_gp_regs(context);
-                self.machine().restore_sysregs(context);
-                Ok(Next::Vm)
-            }
+            Class::Wfx | Class::Hvc32 => Ok(Next::Host),
+            Class::InstructionAbort | Class::DataAbort if self.can_be_served(context) => Ok(Next::Host),
+            Class::InstructionAbort | Class::DataAbort => Ok(self.inject(context, Exception::ExternalAbort)),
+            Class::Smc32 | Class::Smc64 | Class::Other(_) => Ok(self.inject(context, Exception::Undefined)),
         }
+    }
+
+    /// Has the vCPU that stopped here take `exception`, and go on with that.
+    pub(super) fn inject(&self, context: &mut ShadowContext, exception: Exception) -> Next {
+        self.machine().save_sysregs(context);
+        self.update_exception_gp_regs(context, exception);
+        self.machine().restore_sysregs(context);
+        Next::Vm
+    }
+
+    /// Whether the host can do anything about an abort: nothing is mapped at an address at which there could be something.
+    /// Nobody changes the permissions of what is mapped, or finds another reason for an abort (D-122).
+    fn can_be_served(&self, context: &ShadowContext) -> bool {
+        let reachable = hpfar_ipa(context.hpfar_el2).is_some_and(|ipa| self.in_reach(ipa));
+        Syndrome(context.esr_el2).is_translation_fault() && reachable
     }
 }

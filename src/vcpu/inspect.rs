@@ -6,6 +6,7 @@ use crate::corevisor::Corevisor;
 use crate::lock::Held;
 use crate::machine::sim::SimMachine;
 use crate::refused::Refused;
+use crate::trap::inject::Exception;
 
 /// A function of the layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +23,7 @@ pub enum Auxiliary {
     Hvc,
     /// VA-6.
     Abort,
-    /// VA-7.
+    /// VA-7, for an undefined instruction.
     Exception,
     /// VA-8, for this address.
     Fault(Ipa),
@@ -44,7 +45,7 @@ impl Corevisor<SimMachine> {
             Auxiliary::Wfx => self.prep_wfx(page, &mut context),
             Auxiliary::Hvc => self.prep_hvc(v, page, &mut context, &mut held),
             Auxiliary::Abort => self.prep_abort(page, &mut context),
-            Auxiliary::Exception => self.update_exception_gp_regs(&mut context),
+            Auxiliary::Exception => self.update_exception_gp_regs(&mut context, Exception::Undefined),
             Auxiliary::Fault(ipa) => return self.post_handle_shadow_s2pt_fault(v, page, ipa, &mut held),
         }
         Ok(())

@@ -5,10 +5,12 @@ mod context;
 mod entry;
 mod exits;
 mod faults;
+mod injection;
 mod isolation;
 mod pvops;
 mod states;
 mod switch;
+mod sysregs;
 
 use crate::abi::run_page::{ESR, FAR, HPFAR, PC, PSTATE, X};
 use crate::addr::{Ipa, Pa, Pfn, VcpuId, Vmid};

@@ -4,12 +4,24 @@
 use super::context::ShadowContext;
 use super::run_page::RunPage;
 use crate::abi::exit;
+use crate::abi::run_page::inject;
 use crate::addr::{Ipa, PAGE_SIZE, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::Held;
 use crate::machine::WorldSwitch;
 use crate::refused::Refused;
-use crate::trap::{Class, Syndrome, hpfar_ipa};
+use crate::trap::inject::Exception;
+use crate::trap::{Class, Syndrome, hpfar_ipa, written_sgi};
+
+/// The exception that a dirty word asks for. Of aborts it says no more than that there is one: instruction or data is
+/// what the trusted syndrome says.
+fn requested(dirty: u64) -> Option<Exception> {
+    const ABORT: u64 = inject::DATA_ABORT | inject::INSTRUCTION_ABORT;
+    if dirty & ABORT != 0 {
+        return Some(Exception::ExternalAbort);
+    }
+    (dirty & inject::UNDEFINED != 0).then_some(Exception::Undefined)
+}
 
 impl<M: WorldSwitch> Corevisor<M> {
     /// Spec: VO-1. After an exit: prepares what the host may see and change, by the trusted syndrome (AM-77
@@ -33,6 +45,10 @@ impl<M: WorldSwitch> Corevisor<M> {
             Class::Wfx => self.prep_wfx(page, context),
             Class::Hvc32 | Class::Hvc64 => self.prep_hvc(v, page, context, outer),
             Class::InstructionAbort | Class::DataAbort => self.prep_abort(page, context),
+            Class::Sys64 => {
+                let register = written_sgi(Syndrome(context.esr_el2), self.machine().gic_registers());
+                self.prep_sgi(page, context, register.ok_or(Refused::Exit(context.esr_el2))?);
+            }
             _ => return Err(Refused::Exit(context.esr_el2)),
         }
         Ok(())
@@ -69,8 +85,8 @@ impl<M: WorldSwitch> Corevisor<M> {
             self.sync_dirty_to_shadow(page, context);
             dirty |= self.asked_for(page, context);
         }
-        if dirty & ShadowContext::INJECT != 0 {
-            self.update_exception_gp_regs(context);
+        if let Some(exception) = requested(dirty) {
+            self.update_exception_gp_regs(context, exception);
         } else if dirty & ShadowContext::DIRTY_PC != 0 {
             context.pc = context.pc.wrapping_add(4);
         }

@@ -11,7 +11,7 @@ use crate::corevisor::Corevisor;
 use crate::lock::Held;
 use crate::machine::WorldSwitch;
 use crate::refused::Refused;
-use crate::trap::inject::{Pstate, exception_vector};
+use crate::trap::inject::{self, Exception, Interrupted, Pstate};
 use crate::trap::{Syndrome, hpfar_ipa};
 
 /// Guest addresses below are devices that the host emulates; from here on, memory (specification: `MAX_MMIO_ADDR`).
@@ -188,13 +188,39 @@ impl<M: WorldSwitch> Corevisor<M> {
         self.set_int_exit(page, [syndrome.0 & 0xFFFF_FFFF, hpfar, context.far_el2 & OFFSET]);
     }
 
-    /// Spec: VA-7. The vCPU takes an exception of unknown reason where it is.
-    pub(crate) fn update_exception_gp_regs(&self, context: &mut ShadowContext) {
-        context.elr_el1 = context.pc;
-        context.spsr_el1 = context.pstate;
-        context.pc = exception_vector(context.sys[Sys::VbarEl1], context.pstate); // AM-21
-        context.pstate = PSTATE_FAULT_BITS_64;
-        context.sys[Sys::EsrEl1] = 0;
+    /// Spec: VA-7. The vCPU takes `exception` where it is, as the hardware would take it (D-121). What the exception says
+    /// of the access is the trusted syndrome's.
+    pub(crate) fn update_exception_gp_regs(&self, context: &mut ShadowContext, exception: Exception) {
+        let from = Interrupted {
+            pc: context.pc,
+            pstate: context.pstate,
+            vbar: context.sys[Sys::VbarEl1],
+            sctlr: context.sys[Sys::SctlrEl1],
+            features: self.machine().pstate_features(),
+        };
+        let trap = Syndrome(context.esr_el2);
+        let entry = match exception {
+            Exception::Undefined => inject::undefined(&from, trap),
+            Exception::ExternalAbort => {
+                context.sys[Sys::FarEl1] = context.far_el2;
+                inject::external_abort(&from, trap)
+            }
+        };
+        context.pc = entry.pc;
+        context.pstate = entry.pstate;
+        context.elr_el1 = entry.elr;
+        context.spsr_el1 = entry.spsr;
+        context.sys[Sys::EsrEl1] = entry.esr;
+    }
+
+    /// A write to a register that makes SGIs, by which the vCPU asks the host for an interrupt of other vCPUs (D-120): the
+    /// host sees which register it is and what is written, the value of `register`, and the instruction is over.
+    pub(super) fn prep_sgi(&self, page: RunPage, context: &mut ShadowContext, register: usize) {
+        context.dirty = ShadowContext::DIRTY_PC;
+        if let Some(&value) = context.x.get(register) {
+            self.set_int_gpr(page, register, value);
+        }
+        self.set_int_exit(page, [context.esr_el2 & 0xFFFF_FFFF, 0, 0]);
     }
 
     /// Spec: VA-8. Maps the page that the host offers for `ipa`, where `v` stumbled. Locks of MO-2.
