@@ -280,13 +280,14 @@ pub mod run_page {
     /// Words of a saved vCPU.
     pub const SEALED_WORDS: usize = 170;
 
-    /// Bits of [`FLAGS`]. All lead to the same, an exception of unknown reason.
+    /// Bits of [`FLAGS`]. What the exception says of the access is not the host's choice; an abort goes before an undefined
+    /// instruction.
     pub mod inject {
-        /// For a data abort.
+        /// A synchronous external abort.
         pub const DATA_ABORT: u64 = 1 << 33;
-        /// For an instruction abort.
+        /// The same.
         pub const INSTRUCTION_ABORT: u64 = 1 << 34;
-        /// For an undefined instruction.
+        /// An undefined instruction.
         pub const UNDEFINED: u64 = 1 << 35;
     }
 }
