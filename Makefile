@@ -5,6 +5,7 @@
 #   make test    all tests, their short form; `make soak` their long form
 #   make image   target/corevisor.img, and target/corevisor.elf with symbols
 #   make guest   target/guest.img, what the VMs of the tests run
+#   make demo    what Corevisor is for, told on the console: a host that can't get at its VMs
 #   make verify  the library against the specification: vectors, random steps, exploration, races, coverage, in one table
 #   make coverage       where each function of the specification is, and what tests it
 #   make line-coverage  how much of the library its own tests run
@@ -22,8 +23,8 @@ PROBE := target/probe/$(TARGET)/release/probe
 GUEST := target/vm-guest/$(TARGET)/release/guest
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image guest verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
-	setup-run setup-test setup-lint setup-coverage FORCE
+.PHONY: all run test image test-image guest demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
+	setup-demo setup-run setup-test setup-lint setup-coverage FORCE
 
 all: image
 
@@ -35,7 +36,7 @@ endif
 target/toolchain.mk: FORCE
 	@tools/setup build
 
-setup-run setup-test setup-lint setup-coverage: setup-%:
+setup-demo setup-run setup-test setup-lint setup-coverage: setup-%:
 	@tools/setup $*
 
 image: target/corevisor.img
@@ -78,6 +79,9 @@ test: setup-test image test-image guest target/initramfs.img
 soak: setup-test setup-coverage image test-image guest target/initramfs.img
 	@tools/test-all --soak
 	@tools/verify --soak
+
+demo: setup-demo test-image guest
+	@tools/demo
 
 verify: setup-coverage
 	@tools/verify

@@ -2,7 +2,7 @@
 //! The host's free memory, in blocks of 2 MiB.
 
 use super::{BLOCK, bundle};
-use crate::rt::{harness, machine, tree};
+use crate::rt::{PAGE, harness, machine, tree};
 use arrayvec::ArrayVec;
 use core::ops::Range;
 use spin::{Mutex, MutexGuard, Once};
@@ -52,4 +52,18 @@ pub fn read(at: u64) -> u64 {
 pub fn write(at: u64, value: u64) {
     // SAFETY: as above.
     unsafe { (at as *mut u64).write_volatile(value) };
+}
+
+/// How many words there are, in all RAM that the host can read but its own image, for which `wanted` holds. No VM may
+/// exist.
+pub fn count_words(wanted: impl Fn(u64) -> bool) -> u64 {
+    let skipped = || tree::corevisor().chain([machine::image()]);
+    let pages = tree::ram().flat_map(|ram| ram.step_by(PAGE as usize));
+    let readable = pages.filter(|page| skipped().all(|range| !range.contains(page)));
+    let count = |page: u64| {
+        // SAFETY: the host's own RAM; what it holds can be anything, and is read once.
+        let words = unsafe { core::slice::from_raw_parts(page as *const u64, 512) };
+        words.iter().filter(|&&word| wanted(word)).count() as u64
+    };
+    readable.map(count).sum()
 }

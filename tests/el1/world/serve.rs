@@ -97,7 +97,7 @@ impl Vm {
             }
             if byte as u8 == b'\n' || line.is_full() {
                 if !self.is_quiet() {
-                    say!("  [VM {}] {line}", self.id());
+                    say!("  [{} {}] {line}", self.name.lock(), self.id());
                 }
                 line.clear();
             }

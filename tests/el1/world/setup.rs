@@ -24,6 +24,8 @@ pub struct Setup {
     pub arguments: [u64; ARGUMENT_COUNT],
     pub vcpus: usize,
     pub kind: Kind,
+    /// What its lines on the console begin with.
+    pub name: &'static str,
     /// Whether its console is kept to itself.
     pub quiet: bool,
     pub image: Image,
@@ -33,7 +35,8 @@ impl Setup {
     /// An unsigned VM with one vCPU that runs `program`.
     pub fn new(program: &'static str) -> Self {
         let arguments = [0; ARGUMENT_COUNT];
-        Self { program, arguments, vcpus: 1, kind: Kind::Unsigned, quiet: false, image: bundle::image("guest") }
+        let image = bundle::image("guest");
+        Self { program, arguments, vcpus: 1, kind: Kind::Unsigned, name: "VM", quiet: false, image }
     }
 
     /// With these arguments, and zeros.
@@ -52,6 +55,12 @@ impl Setup {
     /// Of this kind.
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
+        self
+    }
+
+    /// With this name on the console.
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
         self
     }
 

@@ -48,6 +48,7 @@ pub struct Vm {
     /// Whether it can't run any more: powered off or stopped.
     pub(super) off: AtomicBool,
     pub(super) line: Mutex<ArrayString<120>>,
+    pub(super) name: Mutex<&'static str>,
     quiet: AtomicBool,
     /// The virtual counter's offset that it runs with.
     offset: AtomicU64,
@@ -83,6 +84,7 @@ impl Vm {
         outcome: Mutex::new(None),
         off: AtomicBool::new(false),
         line: Mutex::new(ArrayString::new_const()),
+        name: Mutex::new("VM"),
         quiet: AtomicBool::new(false),
         offset: AtomicU64::new(0),
         run_pages: AtomicU64::new(0),
@@ -111,6 +113,7 @@ impl Vm {
         *vm.outcome.lock() = None;
         vm.off.store(false, Ordering::SeqCst);
         vm.line.lock().clear();
+        *vm.name.lock() = setup.name;
         vm.quiet.store(setup.quiet, Ordering::SeqCst);
         vm.offset.store(0, Ordering::SeqCst);
         *vm.pages.lock() = (0, 0);

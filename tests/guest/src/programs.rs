@@ -9,4 +9,14 @@ macro_rules! programs {
     };
 }
 
-programs!(compute, fault, memory, power, sleep, spin, team,);
+programs! {
+    burglar,
+    compute,
+    fault,
+    memory,
+    power,
+    sleep,
+    spin,
+    team,
+    vault,
+}
