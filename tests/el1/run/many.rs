@@ -20,6 +20,9 @@ pub fn vcpus_of_one_vm() {
     }
 }
 
+/// The place of WFI exits in a vCPU's counts.
+const WFI: usize = 4;
+
 /// Each vCPU wherever chance has it.
 pub fn vcpus_go_from_cpu_to_cpu() {
     const MOVES: u64 = 200;
@@ -78,4 +81,27 @@ pub fn destroyed_while_it_runs() {
     let blocks = vm.blocks();
     vm.destroy();
     blocks.iter().for_each(|&block| assert_scrubbed(block));
+}
+
+/// A vCPU that waits for interrupts is not run until one comes, and takes each.
+pub fn a_vcpu_sleeps_until_an_interrupt() {
+    const SGI: u32 = 5;
+    const TIMES: u64 = 20;
+    if gic::list_register_count() == 0 {
+        return;
+    }
+    let vm = Setup::new("sleep").arguments(&[TIMES, SGI.into()]).start();
+    scheduler::begin(&[vm], 2);
+    let vcpu = &vm.vcpus[0];
+    for time in 0..TIMES {
+        cpu::wait_until("the vCPU sleeps", 20, || vcpu.state() == State::Waiting && vcpu.exits(WFI) > time);
+        let before = vcpu.exits(WFI);
+        machine::pause(2);
+        assert_eq!((vcpu.state(), vcpu.exits(WFI)), (State::Waiting, before), "it still sleeps");
+        vm.interrupt(0, SGI);
+        cpu::wait_until("the vCPU is awake", 20, || vm.is_off() || vcpu.exits(WFI) > before);
+    }
+    scheduler::finish(2);
+    assert_eq!((vm.finished(), vm.result(0)), (0, TIMES));
+    vm.destroy();
 }

@@ -14,6 +14,7 @@ crate::tests! {
     many:
         vcpus_of_one_vm,
         vcpus_go_from_cpu_to_cpu,
+        a_vcpu_sleeps_until_an_interrupt,
         two_vms_at_once,
         destroyed_while_it_runs;
 }

@@ -6,6 +6,7 @@ use super::vm::{Vm, list_registers};
 use crate::rt::machine::{now, read, write};
 use crate::rt::{cpu, tree};
 use core::sync::atomic::{AtomicU64, Ordering};
+use corevisor::abi::run_page::{CNTV_CTL, CNTV_CVAL, LIST_REGISTER};
 use spin::Once;
 
 /// The maintenance interrupt of the virtual CPU interface.
@@ -16,14 +17,6 @@ pub const VIRTUAL_TIMER: u32 = 27;
 pub const ALARM: u32 = 30;
 /// The SGI that brings a CPU back from its VM.
 pub const KICK: u32 = 1;
-
-/// Words of the run page (`abi::run_page`).
-pub const ICH_HCR: u64 = 40 * 8;
-/// First of 16.
-pub const LIST_REGISTERS: u64 = 41 * 8;
-pub const CNTV_CTL: u64 = 57 * 8;
-pub const CNTV_CVAL: u64 = 58 * 8;
-pub const ICH_MISR: u64 = 59 * 8;
 
 /// Fields of a list register.
 pub mod lr {
@@ -197,7 +190,7 @@ pub fn kick(cpu: usize) {
 
 /// Offset of list register `i` in the run page.
 fn place(i: usize) -> u64 {
-    LIST_REGISTERS + 8 * i as u64
+    LIST_REGISTER + 8 * i as u64
 }
 
 /// The list register that has `intid`, if one does.
