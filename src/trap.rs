@@ -35,3 +35,12 @@ pub(crate) use vm_sysreg::written_sgi;
 
 /// The host's x0 to x30 as the vectors saved them: its shadow context (AM-99 `host_to_core`, AM-101 `core_to_host`).
 pub type Registers = [u64; 31];
+
+/// `*to = *from`, in parts that the compiler copies by pairs of registers: a whole one is a call of `memcpy`, three times
+/// as long, and each switch of worlds has four.
+pub(crate) fn copy_registers(to: &mut Registers, from: &Registers) {
+    const HALF: usize = 16;
+    let (low, high) = to.split_at_mut(HALF);
+    low.copy_from_slice(&from[..HALF]);
+    high.copy_from_slice(&from[HALF..]);
+}

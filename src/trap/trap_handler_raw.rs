@@ -5,7 +5,7 @@
 //! its shadow context, too: AM-99 `host_to_core` and AM-101 `core_to_host` are no copy. Only while a VM runs the host's are
 //! kept elsewhere.
 
-use super::{Conduit, HostAbort, HostAction, LogSource, Registers, Verdict};
+use super::{Conduit, HostAbort, HostAction, LogSource, Registers, Verdict, copy_registers};
 use crate::abi::{exit, stat};
 use crate::addr::{VcpuId, Vmid};
 use crate::corevisor::Corevisor;
@@ -74,7 +74,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         outer: &mut Held<'_, { rank::NONE }>,
     ) -> Next {
         let (mut host, _) = self.host_context(outer);
-        host.x = *regs;
+        copy_registers(&mut host.x, regs);
         self.save_host(&mut host);
         drop(host);
         match self.enter(v, vcpu, regs, outer) {
@@ -98,7 +98,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         let (mut context, mut held) = self.context(v, vcpu, outer)?;
         let next = self.restore_vm(v, vcpu, &mut context, &mut held)?;
         match next {
-            Next::Vm => *regs = context.x,
+            Next::Vm => copy_registers(regs, &context.x),
             Next::Host => regs[0] = context.ec,
         }
         Ok(next)
@@ -116,13 +116,13 @@ impl<M: WorldSwitch> Corevisor<M> {
         let reason = {
             let running = self.context(v, vcpu, outer);
             let (mut context, mut held) = running.unwrap_or_else(|_| unreachable!("it was entered"));
-            context.x = *regs; // AM-100 `vm_to_core`
+            copy_registers(&mut context.x, regs); // AM-100 `vm_to_core`
             self.machine().exit_populate_fault(&mut context);
             context.ec = why.number();
             if why == Exit::Trap {
                 match self.vm_exit_dispatcher(v, &mut context, &mut held) {
                     Ok(Next::Vm) => {
-                        *regs = context.x;
+                        copy_registers(regs, &context.x);
                         return Next::Vm;
                     }
                     Ok(Next::Host) => {}
@@ -135,7 +135,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         let (host, mut held) = self.host_context(outer);
         let restored = self.restore_host(&host, &mut held);
         assert_eq!(restored, Ok(()), "the host has a table");
-        *regs = host.x;
+        copy_registers(regs, &host.x);
         regs[0] = reason;
         Next::Host
     }

@@ -114,9 +114,10 @@ impl<M: WorldSwitch> Corevisor<M> {
 
     /// Spec: VA-3. The general registers that the last exit lets the host change get the host's values (D-30).
     pub(super) fn sync_dirty_to_shadow(&self, page: RunPage, context: &mut ShadowContext) {
-        let dirty = context.dirty;
-        for (i, register) in context.x.iter_mut().enumerate().filter(|(i, _)| dirty >> i & 1 == 1) {
-            *register = self.get_int_gpr(page, i);
+        let mut left = context.dirty & (u64::MAX >> (64 - context.x.len()));
+        while let Some(register) = context.x.get_mut(left.trailing_zeros() as usize) {
+            *register = self.get_int_gpr(page, left.trailing_zeros() as usize);
+            left &= left - 1;
         }
     }
 
