@@ -90,3 +90,9 @@ pub fn console() -> Option<u64> {
     let path = core::str::from_utf8(path.value()).ok()?.trim_end_matches('\0');
     Some(ranges(node(path.split(':').next()?)?).next()?.start)
 }
+
+/// The words of the payload's command line.
+pub fn options() -> impl Iterator<Item = &'static str> {
+    let text = node("/chosen").map_or(&[][..], |chosen| value(chosen, "bootargs"));
+    core::str::from_utf8(text).unwrap_or("").trim_end_matches('\0').split(' ')
+}

@@ -13,7 +13,7 @@ use spin::Mutex;
 /// Most VMs at once.
 const VMS: usize = 15;
 /// Seconds that VMs are given to come to their end.
-const PATIENCE: u64 = 60;
+static PATIENCE: AtomicU64 = AtomicU64::new(60);
 
 static RUNNING: Mutex<ArrayVec<&'static Vm, VMS>> = Mutex::new(ArrayVec::new_const());
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -28,6 +28,11 @@ pub fn set_slice(shortest: u64, longest: u64) {
     SLICE[1].store(longest, Ordering::SeqCst);
 }
 
+/// Gives VMs so many seconds to come to their end, from now on.
+pub fn set_patience(seconds: u64) {
+    PATIENCE.store(seconds, Ordering::SeqCst);
+}
+
 /// Runs `vms` on CPUs 0 to `cpus` - 1 until all are off. Called on CPU 0, with all others off; they are off again
 /// afterwards.
 pub fn run(vms: &[&'static Vm], cpus: usize) {
@@ -40,7 +45,7 @@ pub fn run(vms: &[&'static Vm], cpus: usize) {
 pub fn begin(vms: &[&'static Vm], cpus: usize) {
     *RUNNING.lock() = vms.iter().copied().collect();
     STOP.store(false, Ordering::SeqCst);
-    DEADLINE.store(machine::after(PATIENCE), Ordering::SeqCst);
+    DEADLINE.store(machine::after(PATIENCE.load(Ordering::SeqCst)), Ordering::SeqCst);
     gic::set_up();
     gic::set_up_cpu();
     for cpu in 1..cpus {
@@ -63,7 +68,7 @@ pub fn finish(cpus: usize) {
     let vms = RUNNING.lock().clone();
     if !STOP.load(Ordering::SeqCst) && !vms.iter().all(|vm| vm.is_off()) {
         vms.iter().for_each(|vm| vm.describe());
-        panic!("VMs have not come to their end in {PATIENCE} s");
+        panic!("VMs have not come to their end in {} s", PATIENCE.load(Ordering::SeqCst));
     }
 }
 

@@ -21,6 +21,7 @@ mod programs;
 mod protocol;
 mod register;
 mod smp;
+mod state;
 mod timer;
 
 use core::arch::global_asm;

@@ -15,6 +15,7 @@ programs! {
     fault,
     memory,
     power,
+    registers,
     sleep,
     spin,
     team,

@@ -20,6 +20,11 @@ pub const LARGE_PAGES: u64 = 0x8000_0000;
 /// Most vCPUs.
 pub const VCPUS: usize = 8;
 
+/// What registers' values begin with that belong to a VM (`state.rs`).
+pub const GUEST_MAGIC: u16 = 0xA5C3;
+/// The same of the host's.
+pub const HOST_MAGIC: u16 = 0x6D93;
+
 /// Offsets in the desk.
 pub mod desk {
     /// Read: which program to run, as [`super::program`] gives it.
