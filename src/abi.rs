@@ -32,7 +32,8 @@ pub const HOST_CALL_BASE: u32 = 0xC600_1000;
 /// Numbers of the host's calls, added to [`HOST_CALL_BASE`]; to 29 they are the specification's
 /// (`spec/layers/10-abi-flows.md` §10.1).
 pub mod host_call {
-    /// x1 = low half, x2 = high half of the virtual counter's offset.
+    /// x1 = low half, x2 = high half of the virtual counter's offset for VMs whose first entry is on this CPU. The host's own
+    /// counter has none.
     pub const TIMER_SET_CNTVOFF: u32 = 13;
     /// x1 = VM, x2 = first physical address, x3 = bytes.
     pub const CLEAR_VM_S2_RANGE: u32 = 14;
@@ -157,8 +158,6 @@ pub mod primitive {
     pub const MMIO_WRITE_DOUBLE: u64 = 8;
     /// `entropy`: the first 8 bytes of it; the address is not looked at.
     pub const ENTROPY: u64 = 9;
-    /// `timer_set_cntvoff`; the address is not looked at.
-    pub const TIMER_SET_CNTVOFF: u64 = 10;
 }
 
 /// The counters of STATS. Those up to [`stat::TLB_INVALIDATIONS`] only grow.

@@ -18,7 +18,7 @@ use crate::trap::HostCpus;
 use crate::vcpu::{CONTEXT_COUNT, ContextLock};
 use crate::vm::{CoreData, Sealer, VmFlags, VmInfo};
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
 
 /// Table pages that the host's device mappings may take, besides those for its RAM: level-3 tables where devices lie
 /// next to RAM or to withheld registers, level-2 tables for the gigabytes that hold devices.
@@ -79,6 +79,8 @@ pub struct Corevisor<M: Machine> {
     current: [AtomicU16; MAX_CPUS],
     /// For each CPU, the vCPU of each VM that ran there last: its number plus 1. Written by that CPU only.
     last_run: [[AtomicU8; VMID_COUNT]; MAX_CPUS],
+    /// For each CPU, the virtual counter's offset that the host has set there. Written by that CPU only.
+    cntvoff: [AtomicU64; MAX_CPUS],
     owned_pages: u64,
 }
 
@@ -140,6 +142,7 @@ impl<M: Machine> Corevisor<M> {
             smmus,
             current: [const { AtomicU16::new(0) }; MAX_CPUS],
             last_run: [const { [const { AtomicU8::new(0) }; VMID_COUNT] }; MAX_CPUS],
+            cntvoff: [const { AtomicU64::new(0) }; MAX_CPUS],
             owned_pages: owned.iter().map(|r| r.size() / PAGE_SIZE).sum(),
         };
         let mut pt = this.acquire_lock_pt(HOSTVISOR, &mut nothing)?;
@@ -285,6 +288,17 @@ impl<M: Machine> Corevisor<M> {
     pub(crate) fn ran_another(&self, v: Vmid, vcpu: VcpuId) -> bool {
         let this = vcpu.index() as u8 + 1;
         self.last_run[self.machine.cpu()][v.index()].swap(this, Ordering::Relaxed) != this
+    }
+
+    /// AM-112 `timer_set_cntvoff`: the offset of the virtual counter for VMs that run for the first time, and do so on this
+    /// CPU. The host's own counter stays where it is (D-130).
+    pub(crate) fn timer_set_cntvoff(&self, offset: u64) {
+        self.cntvoff[self.machine.cpu()].store(offset, Ordering::Relaxed);
+    }
+
+    /// That offset.
+    pub(crate) fn cntvoff(&self) -> u64 {
+        self.cntvoff[self.machine.cpu()].load(Ordering::Relaxed)
     }
 
     /// The table of `v` as the hardware knows it, if it exists: its address for VTTBR_EL2, and its first level's pages.

@@ -124,9 +124,6 @@ pub trait Machine {
     /// 32 bytes that nobody can guess; `None` if the platform has no source of entropy.
     fn entropy(&self) -> Option<[u8; 32]>;
 
-    /// AM-112 `timer_set_cntvoff`: the offset of the virtual counter, for the VMs that the host runs on this CPU.
-    fn timer_set_cntvoff(&self, offset: u64);
-
     /// The interrupt interface that VMs have, the same on all CPUs.
     fn virtual_interface(&self) -> Interface;
 

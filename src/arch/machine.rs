@@ -202,12 +202,6 @@ impl Machine for Hardware {
         entropy::fresh()
     }
 
-    /// The host's own virtual counter is off by as much, until it sets this back.
-    fn timer_set_cntvoff(&self, offset: u64) {
-        // SAFETY: what EL1 and EL0 read as virtual time; Corevisor does not.
-        unsafe { write_sysreg!("cntvoff_el2", offset) };
-    }
-
     fn virtual_interface(&self) -> Interface {
         self.vgic.interface()
     }

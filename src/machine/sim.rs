@@ -158,7 +158,6 @@ struct State {
     registers: BTreeMap<u64, u64>,
     /// Pages cleaned by AM-15.
     cleaned: BTreeSet<Pfn>,
-    cntvoff: u64,
 }
 
 /// The simulated machine.
@@ -497,11 +496,6 @@ impl SimMachine {
         self.state().registers.insert(at, value);
     }
 
-    /// The offset of the virtual counter.
-    pub fn cntvoff(&self) -> u64 {
-        self.state().cntvoff
-    }
-
     /// The pages that have something other than zero in them.
     pub fn written_pages(&self) -> Vec<Pfn> {
         self.state().pages.iter().filter(|(_, bytes)| bytes.iter().any(|&b| b != 0)).map(|(&pfn, _)| pfn).collect()
@@ -733,10 +727,6 @@ impl Machine for SimMachine {
 
     fn entropy(&self) -> Option<[u8; 32]> {
         *self.entropy.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn timer_set_cntvoff(&self, offset: u64) {
-        self.state().cntvoff = offset;
     }
 
     fn virtual_interface(&self) -> Interface {

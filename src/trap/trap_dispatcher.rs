@@ -49,7 +49,7 @@ impl<M: Machine + LogSource> Corevisor<M> {
         let no_value = |()| 0;
         match call {
             HostCall::TimerSetCntvoff { offset } => {
-                self.machine().timer_set_cntvoff(offset);
+                self.timer_set_cntvoff(offset);
                 Ok(0)
             }
             HostCall::ClearVmS2Range { v, start, size } => self.clear_vm_stage2_range(v, start, size, outer),
@@ -189,7 +189,6 @@ impl<M: Machine + LogSource> Corevisor<M> {
                 let bytes = machine.entropy().ok_or(Refused::Unavailable)?;
                 result = bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
             }
-            primitive::TIMER_SET_CNTVOFF => machine.timer_set_cntvoff(value),
             _ => return Err(Refused::Argument(1)),
         }
         regs[1] = result;

@@ -73,7 +73,8 @@ impl<M: WorldSwitch> Corevisor<M> {
     /// PT(v), and those of VO-2 and FH-2.
     ///
     /// # Errors
-    /// Those of BO-2 and VO-2, [`Refused::NoTable`], and [`Refused::Interrupts`]; the context is as before, and the vCPU READY if it was.
+    /// Those of BO-2 and VO-2, [`Refused::NoTable`], and [`Refused::Interrupts`]; the context is as before, and the vCPU
+    /// READY if it was.
     pub(crate) fn restore_vm(
         &self,
         v: Vmid,
@@ -85,10 +86,10 @@ impl<M: WorldSwitch> Corevisor<M> {
         let prepared = self.table_of(v, outer).and_then(|root| {
             let interrupts = self.vgic_entry(v, vcpu, outer)?;
             self.restore_shadow_kvm_regs(v, vcpu, context, outer)?;
-            self.acquire_lock_vm(v, outer).0.note_run();
-            Ok((root, interrupts))
+            let cntvoff = self.acquire_lock_vm(v, outer).0.note_run(self.cntvoff());
+            Ok((root, interrupts, cntvoff))
         });
-        let (root, interrupts) = match prepared {
+        let (root, interrupts, cntvoff) = match prepared {
             Ok(prepared) if self.go_on(v, context, outer) => prepared,
             Ok(_) => {
                 self.give_up(v, vcpu, outer);
@@ -106,7 +107,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         }
         self.machine().timer_enable_traps();
         self.machine().activate_traps();
-        self.machine().timer_restore_state(context, 0);
+        self.machine().timer_restore_state(context, cntvoff);
         self.machine().restore_sysregs(context);
         self.machine().fpsimd_restore_state(context);
         self.machine().vgic_restore(&context.vgic, &interrupts);

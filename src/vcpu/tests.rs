@@ -11,6 +11,7 @@ mod pvops;
 mod states;
 mod switch;
 mod sysregs;
+mod vgic;
 
 use crate::abi::run_page::{ESR, FAR, HPFAR, PC, PSTATE, X};
 use crate::addr::{Ipa, Pa, Pfn, VcpuId, Vmid};

@@ -3,7 +3,7 @@
 //!
 //! The caller holds the lock of the context, and the vCPU is ACTIVE on this CPU.
 
-use super::context::{Fp, ShadowContext, Sys};
+use super::context::{Fp, ShadowContext, Sys, VirtualTimer};
 use super::run_page::RunPage;
 use super::vgic::Vgic;
 use crate::addr::{Ipa, PUD_SIZE, VcpuId, Vmid};
@@ -109,6 +109,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         for (register, value) in RESET {
             context.sys[register] = value;
         }
+        context.timer = VirtualTimer::default();
         context.vgic = Vgic::RESET;
     }
 

@@ -5,6 +5,8 @@
 //! The host decides which interrupts a VM gets, and when. What is checked here is that no list register says what
 //! hardware's behaviour is unpredictable for.
 
+#[cfg(test)]
+mod tests;
 pub mod v2;
 
 use crate::addr::{VcpuId, Vmid};

@@ -126,6 +126,8 @@ pub struct VmInfo {
     pub generation: Option<Generation>,
     /// What of a saved VM must be here before it may run; from its first vCPU that is loaded.
     pub resumed: Option<Resumed>,
+    /// How far its virtual counter is behind the physical one; from its first entry.
+    pub cntvoff: Option<u64>,
     /// While the VM is being destroyed.
     pub destroying: Option<Teardown>,
 }
@@ -158,11 +160,13 @@ impl VmInfo {
         bits.map(|(i, _)| 1 << i).sum()
     }
 
-    /// One of its vCPUs is about to run: what was saved of it is the past from now on.
-    pub fn note_run(&mut self) {
+    /// One of its vCPUs is about to run: what was saved of it is the past from now on. Returns the offset of its virtual
+    /// counter: `cntvoff`, if it is the first.
+    pub fn note_run(&mut self, cntvoff: u64) -> u64 {
         if let Some(generation) = &mut self.generation {
             generation.epoch += 1;
         }
+        *self.cntvoff.get_or_insert(cntvoff)
     }
 
     /// Whether a CPU runs one of its vCPUs.

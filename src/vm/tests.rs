@@ -125,7 +125,7 @@ fn all_contexts(core: &Core) -> vec::Vec<ShadowContext> {
 /// Another CPU runs `vcpu` of `v`, as CS-4 lets it.
 fn run(core: &Core, v: Vmid, vcpu: VcpuId) {
     core.set_vcpu_active(v, vcpu, &mut Held::nothing()).unwrap();
-    info(core, v, |info| info.note_run());
+    info(core, v, |info| info.note_run(0));
 }
 
 fn stop(core: &Core, v: Vmid, vcpu: VcpuId) {

@@ -68,6 +68,26 @@ fn gic_v2_by_each_of_its_names() {
     }
 }
 
+#[test]
+fn the_hypervisors_registers_of_a_gicv2_are_found() {
+    const WINDOWS: [u64; 4] = [0x0800_0000, 0x0801_0000, 0x0803_0000, 0x0804_0000];
+    let gich = |windows: usize, size: u64| {
+        let reg = WINDOWS.iter().take(windows).flat_map(|&start| [start, size]).collect::<Vec<_>>();
+        with(
+            |tree| {
+                let intc = node(tree, "/intc@8000000");
+                set(intc, "compatible", "arm,cortex-a15-gic");
+                set(intc, "reg", cells(&reg).as_slice());
+            },
+            |found| found.unwrap().gich,
+        )
+    };
+    assert_eq!(gich(4, 0x1_0000), Some(range(0x0803_0000, 0x1_0000)));
+    assert_eq!(gich(3, 0x200), Some(range(0x0803_0000, 0x1000)), "whole pages");
+    assert_eq!(gich(2, 0x1_0000), None, "a GICv2 without them");
+    with(|_| {}, |found| assert_eq!(found.unwrap().gich, None, "a GICv3"));
+}
+
 fn uart(edit: impl FnOnce(&mut DeviceTree)) -> Option<u64> {
     let dtb = virt_with(|tree| {
         let second = device(&mut tree.root, "pl011@9040000", &["arm,pl011"], &[0x0904_0000, 0x1000]);

@@ -370,7 +370,7 @@ fn a_saved_state_goes_on_once_and_never_an_older_one() {
     destroy(&core, another);
     assert_refused(&core, Refused::NotAuthentic, |core| load_page(core, second, 0, of_another));
     // The second has run when it ends.
-    info(&core, second, |info| info.note_run());
+    info(&core, second, |info| info.note_run(0));
     destroy(&core, second);
     let third = register(&core);
     core.machine().write_page(store(1), &new_ciphertext);

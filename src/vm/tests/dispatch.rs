@@ -95,7 +95,7 @@ fn a_vm_that_is_off_gives_back_what_the_host_asks_for() {
 fn calls_for_devices_and_the_counter_arrive() {
     let core = boot();
     assert_eq!(x0(&core, host_call::TIMER_SET_CNTVOFF, [0x89AB_CDEF, 0x0123_4567]), 0);
-    assert_eq!(core.machine().cntvoff(), 0x0123_4567_89AB_CDEF);
+    assert_eq!(core.cntvoff(), 0x0123_4567_89AB_CDEF);
     assert_eq!(x0(&core, host_call::REGISTER_KVM, [0]), 1);
     let (bank, smmu, iova) = (2, 0, GUEST);
     assert_eq!(x0(&core, host_call::SMMU_ALLOC_PGD, [bank, 1, smmu]), 0);

@@ -21,7 +21,7 @@ crate::tests! {
         numbers_that_are_no_host_calls,
         calls_in_range,
         calls_out_of_range,
-        the_counter_is_set_off;
+        the_hosts_counter_stays;
     stats:
         every_counter,
         no_counter,

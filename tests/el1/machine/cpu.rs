@@ -3,7 +3,7 @@
 
 use super::pages::carry_out;
 use crate::rt::call::{Conduit, Registers, primitive, test_call, with_canaries};
-use crate::rt::machine::{read, write};
+use crate::rt::machine::read;
 use corevisor::abi::{INVALID_PARAMETER, NOT_SUPPORTED};
 
 /// What PRIMITIVE returns.
@@ -25,22 +25,8 @@ pub fn numbers_differ() {
     assert!((400..624).contains(&ones), "{ones} of 1024 bits");
 }
 
-pub fn counter_offset() {
-    let offset = || {
-        let (before, time, after) = (read!("cntpct_el0"), read!("cntvct_el0"), read!("cntpct_el0"));
-        (before.wrapping_sub(time), after.wrapping_sub(time))
-    };
-    for wanted in [1 << 40, u64::MAX << 20, 1, 0] {
-        carry_out(primitive::TIMER_SET_CNTVOFF, 0, wanted);
-        write!("tpidr_el0", 0); // an ISB, so that the counters are read in order
-        let (low, high) = offset();
-        let tolerance = read!("cntfrq_el0");
-        assert!(wanted.wrapping_sub(low) <= tolerance && high.wrapping_sub(wanted) <= tolerance, "{wanted:#x}");
-    }
-}
-
 pub fn primitives_that_are_none() {
-    for which in [primitive::TIMER_SET_CNTVOFF + 1, 255, u64::MAX] {
+    for which in [primitive::ENTROPY + 1, 255, u64::MAX] {
         assert_eq!(ask(which, 0, 0)[0] as i64, INVALID_PARAMETER);
     }
     for address in [1 << 48, u64::MAX] {

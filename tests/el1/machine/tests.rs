@@ -17,6 +17,5 @@ crate::tests! {
         device_registers;
     cpu:
         numbers_differ,
-        counter_offset,
         primitives_that_are_none;
 }

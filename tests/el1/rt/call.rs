@@ -36,7 +36,6 @@ pub mod primitive {
     pub const MMIO_WRITE_WORD: u64 = 7;
     pub const MMIO_WRITE_DOUBLE: u64 = 8;
     pub const ENTROPY: u64 = 9;
-    pub const TIMER_SET_CNTVOFF: u64 = 10;
 
     #[cfg(feature = "semihosting")]
     const _: () = {
@@ -46,7 +45,6 @@ pub mod primitive {
         assert!(COPY_PAGE == abi::COPY_PAGE && ENTROPY == abi::ENTROPY);
         assert!(MMIO_READ_WORD == abi::MMIO_READ_WORD && MMIO_READ_DOUBLE == abi::MMIO_READ_DOUBLE);
         assert!(MMIO_WRITE_WORD == abi::MMIO_WRITE_WORD && MMIO_WRITE_DOUBLE == abi::MMIO_WRITE_DOUBLE);
-        assert!(TIMER_SET_CNTVOFF == abi::TIMER_SET_CNTVOFF);
     };
 }
 
