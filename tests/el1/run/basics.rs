@@ -123,6 +123,9 @@ pub fn a_device_that_is_not_there() {
     let vm = Setup::new("fault").arguments(&[address]).start();
     scheduler::run(&[vm], 1);
     assert_eq!(vm.finished(), 0);
+    // A data abort of the same level, external, at the VM's own address.
+    assert_eq!([vm.result(4) >> 26, vm.result(4) & 0x3F], [0x25, 0x10]);
+    assert_eq!(vm.result(5), address);
     vm.destroy();
     assert_eq!((vm.outcome(), vm.vcpus[0].state()), (Some(Outcome::Done(0)), State::Off));
     assert_eq!(cpu::index(), 0);

@@ -5,6 +5,7 @@ use super::vcpu::Vcpu;
 use super::vm::{Vm, list_registers};
 use crate::rt::machine::{now, read, write};
 use crate::rt::{cpu, tree};
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corevisor::abi::run_page::{CNTV_CTL, CNTV_CVAL, LIST_REGISTER};
 use spin::Once;
@@ -58,6 +59,12 @@ fn gic() -> Gic {
 /// Whether it is a GICv3.
 pub fn is_v3() -> bool {
     matches!(gic(), Gic::V3(..))
+}
+
+/// The page with the registers that a VM of a GICv2 has for its CPU interface, GICV; none of a GICv3.
+pub fn virtual_interface() -> Option<Range<u64>> {
+    let node = ["arm,cortex-a15-gic", "arm,gic-400"].into_iter().find_map(tree::compatible)?;
+    tree::ranges(node).nth(3)
 }
 
 fn load(at: u64) -> u32 {
@@ -226,8 +233,9 @@ fn put(vcpu: &Vcpu, intid: u32) {
         Some(i) => vcpu.set_word(place(i), vcpu.word(place(i)) | lr::PENDING),
         None => {
             let Some(i) = (0..list_register_count()).find(|&i| vcpu.word(place(i)) >> 62 == 0) else { return };
+            let group = if is_v3() { lr::GROUP_1 } else { 0 };
             let hardware = if is_hardware { lr::HW | u64::from(intid) << lr::PHYSICAL } else { 0 };
-            vcpu.set_word(place(i), lr::PENDING | lr::GROUP_1 | lr::PRIORITY | hardware | u64::from(intid));
+            vcpu.set_word(place(i), lr::PENDING | group | lr::PRIORITY | hardware | u64::from(intid));
         }
     }
     vcpu.clear_pending(intid);

@@ -4,6 +4,7 @@
 use super::vcpu::State;
 use super::vm::Vm;
 use super::{gic, protocol};
+use crate::rt::call::{self, psci};
 use crate::rt::random::Random;
 use crate::rt::{cpu, harness, machine};
 use arrayvec::ArrayVec;
@@ -43,6 +44,12 @@ pub fn run(vms: &[&'static Vm], cpus: usize) {
 
 /// Has CPUs 1 to `cpus` - 1 run `vms`, and returns; [`finish`] must follow.
 pub fn begin(vms: &[&'static Vm], cpus: usize) {
+    // A test that has failed may have left CPUs on.
+    stop();
+    for cpu in (1..cpus).filter(|&cpu| is_on(cpu)) {
+        cpu::wait_for(cpu);
+        cpu::stop(cpu);
+    }
     *RUNNING.lock() = vms.iter().copied().collect();
     STOP.store(false, Ordering::SeqCst);
     DEADLINE.store(machine::after(PATIENCE.load(Ordering::SeqCst)), Ordering::SeqCst);
@@ -52,6 +59,10 @@ pub fn begin(vms: &[&'static Vm], cpus: usize) {
         cpu::start(cpu);
         cpu::give_work(cpu, work);
     }
+}
+
+fn is_on(cpu: usize) -> bool {
+    call::psci(psci::AFFINITY_INFO_64, [cpu::mpidr(cpu), 0, 0]) == psci::ON
 }
 
 /// Asks the CPUs to come back after their next exit, whatever the VMs are at.

@@ -149,6 +149,10 @@ impl Vm {
             vcpu.reset(page);
             assert_eq!(host(n::REGISTER_VCPU, &[id, i as u64, page]), 0, "REGISTER_VCPU");
         }
+        if let Some(interface) = gic::virtual_interface() {
+            let args = [id, protocol::GICV2_CPU, interface.start, interface.end - interface.start];
+            assert_eq!(host(n::PHYS_ADDR_IOREMAP, &args), 0, "PHYS_ADDR_IOREMAP");
+        }
         vm
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The virtual CPU interface of a GICv3 (Arm IHI 0069). There is no distributor: the host injects what it likes.
+//! The virtual CPU interface: of a GICv3 (Arm IHI 0069), where the ID registers show one, else of a GICv2 (IHI 0048). There
+//! is no distributor: the host injects what it likes.
 
 #![allow(dead_code, reason = "for programs to come")]
 
@@ -17,8 +18,58 @@ static COUNTS: [[AtomicU64; COUNTED]; VCPUS] = [const { [const { AtomicU64::new(
 /// A `fn(u64)`, or 0.
 static HANDLER: AtomicUsize = AtomicUsize::new(0);
 
-/// Makes this vCPU take interrupts of group 1 of all priorities, once they are unmasked.
+/// Registers of a GICv2's CPU interface.
+mod v2 {
+    use crate::protocol::GICV2_CPU;
+    use core::arch::asm;
+
+    pub const CTLR: u64 = 0x00;
+    pub const PMR: u64 = 0x04;
+    pub const BPR: u64 = 0x08;
+    pub const IAR: u64 = 0x0C;
+    pub const EOIR: u64 = 0x10;
+
+    pub fn read(offset: u64) -> u64 {
+        let value: u64;
+        // SAFETY: a device.
+        unsafe { asm!("ldr {:w}, [{}]", out(reg) value, in(reg) GICV2_CPU + offset, options(nostack)) };
+        value
+    }
+
+    pub fn write(offset: u64, value: u64) {
+        // SAFETY: a device.
+        unsafe { asm!("str {:w}, [{}]", in(reg) value, in(reg) GICV2_CPU + offset, options(nostack)) };
+    }
+}
+
+/// Whether there is a GICv3's CPU interface.
+pub fn is_v3() -> bool {
+    read!("id_aa64pfr0_el1") >> 24 & 0xF != 0
+}
+
+/// The next interrupt, which is active from then on.
+fn acknowledge() -> u64 {
+    if is_v3() { read!("icc_iar1_el1") & 0xFF_FFFF } else { v2::read(v2::IAR) & 0x3FF }
+}
+
+/// The end of an interrupt.
+fn end(intid: u64) {
+    if is_v3() {
+        write!("icc_eoir1_el1", intid);
+    } else {
+        v2::write(v2::EOIR, intid);
+    }
+}
+
+/// Makes this vCPU take interrupts of all priorities, once they are unmasked: of group 1; of group 0 with a GICv2, where
+/// both come as IRQs.
 pub fn set_up() {
+    if !is_v3() {
+        v2::write(v2::PMR, 0xFF);
+        v2::write(v2::BPR, 0);
+        v2::write(v2::CTLR, 1);
+        return;
+    }
     write!("icc_sre_el1", 7);
     write!("icc_ctlr_el1", 0);
     write!("icc_bpr1_el1", 0);
@@ -38,7 +89,7 @@ pub fn count(cpu: usize, intid: usize) -> u64 {
 
 /// An interrupt: acknowledged, counted, ended. The timer's is masked there, so that it comes once.
 pub fn handle() {
-    let intid = read!("icc_iar1_el1") & 0xFF_FFFF;
+    let intid = acknowledge();
     if (SPECIAL..8192).contains(&intid) {
         return;
     }
@@ -52,10 +103,10 @@ pub fn handle() {
         handler(intid);
     }
     COUNTS[smp::this()][(intid as usize).min(COUNTED - 1)].fetch_add(1, Ordering::Release);
-    write!("icc_eoir1_el1", intid);
+    end(intid);
 }
 
-/// Sends SGI `intid` to the vCPUs whose bits are set.
+/// Sends SGI `intid` to the vCPUs whose bits are set. By a GICv3 only, like the next.
 pub fn send_sgi(intid: u64, vcpus: u64) {
     // SAFETY: orders what was written before the interrupt.
     unsafe { core::arch::asm!("dsb ish", options(nostack)) };
