@@ -2,6 +2,7 @@
 //! The list of tests.
 
 mod basics;
+mod interrupts;
 mod many;
 
 crate::tests! {
@@ -11,6 +12,9 @@ crate::tests! {
         faults_are_answered_by_pages_and_blocks,
         exceptions_stay_in_the_vm,
         a_device_that_is_not_there;
+    interrupts:
+        sgis_between_vcpus,
+        timers_of_vcpus;
     many:
         vcpus_of_one_vm,
         vcpus_go_from_cpu_to_cpu,

@@ -11,11 +11,13 @@ macro_rules! programs {
 
 programs! {
     burglar,
+    clock,
     compute,
     fault,
     memory,
     power,
     registers,
+    ring,
     sleep,
     spin,
     team,
