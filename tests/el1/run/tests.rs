@@ -20,5 +20,6 @@ crate::tests! {
         vcpus_go_from_cpu_to_cpu,
         a_vcpu_sleeps_until_an_interrupt,
         two_vms_at_once,
+        everything_at_once,
         destroyed_while_it_runs;
 }

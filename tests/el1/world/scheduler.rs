@@ -52,7 +52,8 @@ pub fn begin(vms: &[&'static Vm], cpus: usize) {
     }
     *RUNNING.lock() = vms.iter().copied().collect();
     STOP.store(false, Ordering::SeqCst);
-    DEADLINE.store(machine::after(PATIENCE.load(Ordering::SeqCst)), Ordering::SeqCst);
+    let patience = PATIENCE.load(Ordering::SeqCst);
+    DEADLINE.store(machine::after(harness::rounds(patience, 60 * patience)), Ordering::SeqCst);
     gic::set_up();
     gic::set_up_cpu();
     for cpu in 1..cpus {
