@@ -18,6 +18,7 @@ programs! {
     power,
     registers,
     ring,
+    secret,
     sleep,
     spin,
     team,
