@@ -260,10 +260,11 @@ pub mod run_page {
     /// 2 if it is one of 2 MiB, else anything. Read with it.
     pub const NEW_LEVEL: u64 = 39 * 8;
     /// When the vCPU's virtual interrupt interface is to cause a maintenance interrupt: bits 7:1 of ICH_HCR_EL2. Read at
-    /// each entry; this word and the next 16 must be 0 as far as FEATURES says that there is no such list register.
+    /// each entry, if FEATURES says that there are list registers.
     pub const ICH_HCR: u64 = 40 * 8;
     /// List registers 0 to 15: interrupts of the vCPU, in the format of ICH_LR<n>_EL2 (with a GICv2, bits 12:10 are the
-    /// source CPU of an SGI). Read at each entry, and written after each exit, as the hardware left them.
+    /// source CPU of an SGI). As many as FEATURES says are read at each entry, and written after each exit, as the
+    /// hardware left them.
     pub const LIST_REGISTER: u64 = 41 * 8;
     /// CNTV_CTL_EL0 of the vCPU, with ISTATUS as it was when it stopped. While the vCPU does not run, its virtual timer
     /// causes no interrupt: the host gives it one when the time has come. Written after each exit.

@@ -36,11 +36,15 @@ pub(crate) use vm_sysreg::written_sgi;
 /// The host's x0 to x30 as the vectors saved them: its shadow context (AM-99 `host_to_core`, AM-101 `core_to_host`).
 pub type Registers = [u64; 31];
 
-/// `*to = *from`, in parts that the compiler copies by pairs of registers: a whole one is a call of `memcpy`, three times
-/// as long, and each switch of worlds has four.
+/// `*to = *from`, in parts that the compiler copies by registers: a whole one is a call of `memcpy`, twice as long, and
+/// each switch of worlds has four.
 pub(crate) fn copy_registers(to: &mut Registers, from: &Registers) {
-    const HALF: usize = 16;
-    let (low, high) = to.split_at_mut(HALF);
-    low.copy_from_slice(&from[..HALF]);
-    high.copy_from_slice(&from[HALF..]);
+    let (to_parts, to_rest) = to.as_chunks_mut::<4>();
+    let (from_parts, from_rest) = from.as_chunks::<4>();
+    for (to, from) in to_parts.iter_mut().zip(from_parts) {
+        *to = *from;
+    }
+    for (to, from) in to_rest.iter_mut().zip(from_rest) {
+        *to = *from;
+    }
 }

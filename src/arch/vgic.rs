@@ -106,7 +106,7 @@ impl Hardware {
 
     /// Empties it, on a CPU that has just come up.
     pub fn set_up(&self) {
-        let _ = self.save(&mut Vgic::RESET.clone());
+        self.save(&mut Vgic::RESET.clone(), &mut VgicExit::default());
     }
 
     /// [`crate::machine::WorldSwitch::vgic_restore`].
@@ -119,11 +119,11 @@ impl Hardware {
     }
 
     /// [`crate::machine::WorldSwitch::vgic_save`].
-    pub fn save(&self, vgic: &mut Vgic) -> VgicExit {
+    pub fn save(&self, vgic: &mut Vgic, exit: &mut VgicExit) {
         match self {
-            Self::Absent => VgicExit::default(),
-            Self::V3(v3) => v3.save(vgic),
-            Self::V2(v2) => v2.save(vgic),
+            Self::Absent => {}
+            Self::V3(v3) => v3.save(vgic, exit),
+            Self::V2(v2) => v2.save(vgic, exit),
         }
     }
 }
@@ -146,10 +146,11 @@ impl V3 {
     }
 
     fn restore(&self, vgic: &Vgic, entry: &VgicEntry) {
+        let list = entry.list();
         macro_rules! restore_list {
             ($($n:literal $name:literal),*) => {
-                $(if $n < self.list_registers {
-                    write_sysreg!($name, entry.list[$n]);
+                $(if let Some(&word) = list.get($n) {
+                    write_sysreg!($name, word);
                 })*
             };
         }
@@ -166,13 +167,11 @@ impl V3 {
             write_sysreg!("ich_vmcr_el2", vgic.vmcr);
             for_each_active_register!(restore_active);
             for_each_list_register!(restore_list);
-            write_sysreg!("ich_hcr_el2", ENABLE | entry.control.bits());
+            write_sysreg!("ich_hcr_el2", ENABLE | entry.control().bits());
         }
     }
 
-    fn save(&self, vgic: &mut Vgic) -> VgicExit {
-        let mut exit = VgicExit::default();
-        *vgic = Vgic::RESET;
+    fn save(&self, vgic: &mut Vgic, exit: &mut VgicExit) {
         // What the vCPU did with its registers shows in these only after this.
         barrier::isb(barrier::SY);
         exit.status = read_sysreg!("ich_misr_el2") & MISR | read_sysreg!("ich_hcr_el2") & EOI_COUNT;
@@ -180,7 +179,7 @@ impl V3 {
         macro_rules! take_list {
             ($($n:literal $name:literal),*) => {
                 $(if $n < self.list_registers {
-                    exit.list[$n] = read_sysreg!($name);
+                    exit.list.push(read_sysreg!($name));
                     write_sysreg!($name, 0);
                 })*
             };
@@ -203,7 +202,6 @@ impl V3 {
             write_sysreg!("ich_vmcr_el2", 0);
         }
         barrier::isb(barrier::SY);
-        exit
     }
 }
 
@@ -245,30 +243,29 @@ impl V2 {
     fn restore(&self, vgic: &Vgic, entry: &VgicEntry) {
         self.write(gich::VMCR, vgic.vmcr);
         self.write(gich::APR, vgic.ap0r[0]);
-        for (n, &word) in entry.list.iter().enumerate().take(self.list_registers) {
+        for (n, &word) in entry.list().iter().enumerate() {
             self.write_list(n, v2::to_v2(word));
         }
-        self.write(gich::HCR, ENABLE | entry.control.bits());
+        self.write(gich::HCR, ENABLE | entry.control().bits());
         barrier::dsb(barrier::SY);
     }
 
-    fn save(&self, vgic: &mut Vgic) -> VgicExit {
+    fn save(&self, vgic: &mut Vgic, exit: &mut VgicExit) {
         // After all that the vCPU did with GICV.
         barrier::dsb(barrier::SY);
-        let mut exit =
-            VgicExit { status: self.read(gich::MISR) & MISR | self.read(gich::HCR) & EOI_COUNT, ..VgicExit::default() };
-        *vgic = Vgic { vmcr: self.read(gich::VMCR), ..Vgic::RESET };
+        exit.status = self.read(gich::MISR) & MISR | self.read(gich::HCR) & EOI_COUNT;
+        vgic.vmcr = self.read(gich::VMCR);
         vgic.ap0r[0] = self.read(gich::APR);
         self.write(gich::HCR, 0);
-        for (n, word) in exit.list.iter_mut().enumerate().take(self.list_registers) {
-            *word = v2::from_v2(self.read(gich::LR + 4 * n as u64) as u32);
-            if *word != 0 {
+        for n in 0..self.list_registers {
+            let word = self.read(gich::LR + 4 * n as u64) as u32;
+            exit.list.push(v2::from_v2(word));
+            if word != 0 {
                 self.write_list(n, 0);
             }
         }
         self.write(gich::APR, 0);
         self.write(gich::VMCR, 0);
         barrier::dsb(barrier::SY);
-        exit
     }
 }

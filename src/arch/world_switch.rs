@@ -167,8 +167,8 @@ impl WorldSwitch for Hardware {
         self.vgic.restore(vgic, entry);
     }
 
-    fn vgic_save(&self, vgic: &mut Vgic) -> VgicExit {
-        self.vgic.save(vgic)
+    fn vgic_save(&self, vgic: &mut Vgic, exit: &mut VgicExit) {
+        self.vgic.save(vgic, exit);
     }
 
     fn core_handle_sys64(&self) {

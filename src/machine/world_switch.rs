@@ -51,8 +51,8 @@ pub trait WorldSwitch: CpuFeatures {
     /// The interrupt interface becomes the vCPU's whose state is `vgic`, with the interrupts of `entry`, and on.
     fn vgic_restore(&self, vgic: &Vgic, entry: &VgicEntry);
 
-    /// Its state goes to `vgic`, and the interface is off, with nothing in it.
-    fn vgic_save(&self, vgic: &mut Vgic) -> VgicExit;
+    /// Its state goes to `vgic`, what is in it to `exit`, which is empty, and the interface is off.
+    fn vgic_save(&self, vgic: &mut Vgic, exit: &mut VgicExit);
 
     /// AM-111 `core_handle_sys64`: ELR_EL2 moves past the trapped instruction, which has no effect (D-41).
     fn core_handle_sys64(&self);

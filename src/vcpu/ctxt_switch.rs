@@ -10,6 +10,7 @@ use crate::corevisor::Corevisor;
 use crate::lock::{Held, rank};
 use crate::machine::WorldSwitch;
 use crate::refused::Refused;
+use crate::vcpu::vgic::{VgicEntry, VgicExit};
 
 /// Who runs when Corevisor is left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +57,8 @@ impl<M: WorldSwitch> Corevisor<M> {
         self.machine().save_sysregs(context);
         self.machine().fpsimd_save_state(context);
         self.machine().timer_save_state(context);
-        let interrupts = self.machine().vgic_save(&mut context.vgic);
+        let mut interrupts = VgicExit::default();
+        self.machine().vgic_save(&mut context.vgic, &mut interrupts);
         self.machine().deactivate_traps();
         self.machine().timer_disable_traps();
         if let Ok(page) = self.run_page(v, vcpu, outer) {
@@ -83,13 +85,14 @@ impl<M: WorldSwitch> Corevisor<M> {
         outer: &mut Held<'_, { rank::CONTEXT }>,
     ) -> Result<Next, Refused> {
         self.set_vcpu_active(v, vcpu, outer)?;
+        let mut interrupts = VgicEntry::default();
         let prepared = self.table_of(v, outer).and_then(|root| {
-            let interrupts = self.vgic_entry(v, vcpu, outer)?;
+            self.get_int_vgic(self.run_page(v, vcpu, outer)?, &mut interrupts)?;
             self.restore_shadow_kvm_regs(v, vcpu, context, outer)?;
             let cntvoff = self.acquire_lock_vm(v, outer).0.note_run(self.cntvoff());
-            Ok((root, interrupts, cntvoff))
+            Ok((root, cntvoff))
         });
-        let (root, interrupts, cntvoff) = match prepared {
+        let (root, cntvoff) = match prepared {
             Ok(prepared) if self.go_on(v, context, outer) => prepared,
             Ok(_) => {
                 self.give_up(v, vcpu, outer);

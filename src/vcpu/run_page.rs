@@ -13,7 +13,7 @@ use crate::lock::Held;
 use crate::machine::Machine;
 use crate::npt::Level;
 use crate::refused::Refused;
-use crate::vcpu::vgic::{ENTRY_WORDS, LIST_REGISTERS, VgicExit};
+use crate::vcpu::vgic::{LIST_REGISTERS, VgicEntry, VgicExit};
 use crate::vcpu::{ShadowContext, VirtualTimer};
 
 /// Number of words at [`X`].
@@ -93,20 +93,19 @@ impl<M: Machine> Corevisor<M> {
         if self.claim(page, NEW_LEVEL) == 2 { Level::L2 } else { Level::L3 }
     }
 
-    /// What the host wants in the vCPU's interrupt interface: ICH_HCR and list registers.
-    pub(super) fn get_int_vgic(&self, page: RunPage) -> [u64; ENTRY_WORDS] {
-        let mut words = [0; ENTRY_WORDS];
-        self.machine().shared_load_words(page.word(ICH_HCR), &mut words);
-        words
+    /// What the host wants the vCPU to find in its interrupt interface at this entry.
+    ///
+    /// # Errors
+    /// Those of [`VgicEntry::fill`].
+    pub(super) fn get_int_vgic(&self, page: RunPage, entry: &mut VgicEntry) -> Result<(), Refused> {
+        let load = |words: &mut [u64]| self.machine().shared_load_words(page.word(ICH_HCR), words);
+        entry.fill(self.machine().virtual_interface(), load)
     }
 
     /// Shows the host what has become of that, and of the virtual timer, whose interrupt it has to give.
     pub(super) fn set_int_vgic(&self, page: RunPage, exit: &VgicExit, timer: VirtualTimer) {
-        let mut words = [0; LIST_REGISTERS + 3];
-        let (list, others) = words.split_at_mut(LIST_REGISTERS);
-        list.copy_from_slice(&exit.list);
-        others.copy_from_slice(&[timer.ctl, timer.cval, exit.status]);
-        self.machine().shared_store_words(page.word(LIST_REGISTER), &words);
+        self.machine().shared_store_words(page.word(LIST_REGISTER), &exit.list);
+        self.machine().shared_store_words(page.word(CNTV_CTL), &[timer.ctl, timer.cval, exit.status]);
     }
 
     /// AM-82 `set_int_gpr`: shows the host a value of general register `register`. This is the only way in which a

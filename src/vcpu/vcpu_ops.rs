@@ -37,19 +37,20 @@ impl<M: WorldSwitch> Corevisor<M> {
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
         let page = self.run_page(v, vcpu, outer)?;
-        self.set_int_exit(page, [0; 3]);
-        if context.ec != exit::TRAP {
-            return Ok(());
-        }
-        match Syndrome(context.esr_el2).class() {
+        let syndrome = Syndrome(context.esr_el2);
+        let sgi = || written_sgi(syndrome, self.machine().gic_registers());
+        match syndrome.class() {
+            _ if context.ec != exit::TRAP => self.set_int_exit(page, [0; 3]),
             Class::Wfx => self.prep_wfx(page, context),
             Class::Hvc32 | Class::Hvc64 => self.prep_hvc(v, page, context, outer),
             Class::InstructionAbort | Class::DataAbort => self.prep_abort(page, context),
-            Class::Sys64 => {
-                let register = written_sgi(Syndrome(context.esr_el2), self.machine().gic_registers());
-                self.prep_sgi(page, context, register.ok_or(Refused::Exit(context.esr_el2))?);
-            }
-            _ => return Err(Refused::Exit(context.esr_el2)),
+            class => match sgi().filter(|_| class == Class::Sys64) {
+                Some(register) => self.prep_sgi(page, context, register),
+                None => {
+                    self.set_int_exit(page, [0; 3]);
+                    return Err(Refused::Exit(syndrome.0));
+                }
+            },
         }
         Ok(())
     }

@@ -9,17 +9,15 @@
 mod tests;
 pub mod v2;
 
-use crate::addr::{VcpuId, Vmid};
-use crate::corevisor::Corevisor;
-use crate::lock::Held;
-use crate::machine::WorldSwitch;
 use crate::refused::Refused;
+use arrayvec::ArrayVec;
 use bitflags::bitflags;
+use core::iter;
 
 /// List registers in the run page. Hardware has no more.
 pub const LIST_REGISTERS: usize = 16;
-/// Words that an entry reads: ICH_HCR and the list registers.
-pub const ENTRY_WORDS: usize = 1 + LIST_REGISTERS;
+/// Words that an entry reads, at most: ICH_HCR and the list registers.
+const ENTRY_WORDS: usize = 1 + LIST_REGISTERS;
 
 /// The virtual interrupt interface that the hardware has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,48 +160,58 @@ impl Vgic {
     pub const RESET: Self = Self { vmcr: 0, ap0r: [0; 4], ap1r: [0; 4] };
 }
 
-/// What an entry puts into the interface, checked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What an entry puts into the interface. Filled where it is: a copy costs as much as all the rest of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct VgicEntry {
-    /// Of ICH_HCR.
-    pub control: Control,
-    /// List registers.
-    pub list: [u64; LIST_REGISTERS],
+    /// What the run page says: ICH_HCR, and then as many list registers as there are.
+    words: ArrayVec<u64, ENTRY_WORDS>,
 }
 
 /// What an exit finds in it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct VgicExit {
-    /// List registers; those that the hardware does not have are 0.
-    pub list: [u64; LIST_REGISTERS],
+    /// As many list registers as there are.
+    pub list: ArrayVec<u64, LIST_REGISTERS>,
     /// ICH_MISR, and [`EOI_COUNT`] of ICH_HCR.
     pub status: u64,
 }
 
 impl VgicEntry {
-    /// What the host asks for with `words`, ICH_HCR and then list registers.
+    /// Takes the words from `load`, which fills as many as it is given.
     ///
     /// # Errors
     /// [`Refused::Interrupts`] with the number of the first word that hardware can't be given.
-    pub fn new(interface: Interface, [control, list @ ..]: [u64; ENTRY_WORDS]) -> Result<Self, Refused> {
+    pub fn fill(&mut self, interface: Interface, load: impl FnOnce(&mut [u64])) -> Result<(), Refused> {
         let Interface { list_registers, ids } = interface;
-        let control = Control::from_bits(control).ok_or(Refused::Interrupts(0))?;
-        if list_registers == 0 && !control.is_empty() {
+        self.words.clear();
+        if list_registers == 0 {
+            return Ok(());
+        }
+        self.words.extend(iter::repeat_n(0, 1 + list_registers.min(LIST_REGISTERS)));
+        load(&mut self.words);
+        if self.words.iter().all(|&word| word == 0) {
+            return Ok(());
+        }
+        if self.words[0] & !Control::all().bits() != 0 {
             return Err(Refused::Interrupts(0));
         }
-        let (there, missing) = list.split_at(list_registers.min(LIST_REGISTERS));
-        for (n, &word) in there.iter().enumerate() {
-            let (register, before) = (ListRegister(word), &there[..n]);
-            let ok = register.is_regular()
-                && (register.is_free() || register.is_possible(ids) && !holds(before, register.interrupt(ids), ids));
-            if !ok {
-                return Err(Refused::Interrupts(1 + n));
-            }
-        }
-        match missing.iter().position(|&word| word != 0) {
-            Some(n) => Err(Refused::Interrupts(1 + there.len() + n)),
-            None => Ok(Self { control, list }),
-        }
+        let list = self.list();
+        let wrong = list.iter().enumerate().position(|(n, &word)| {
+            let (register, before) = (ListRegister(word), &list[..n]);
+            !(register.is_regular()
+                && (register.is_free() || register.is_possible(ids) && !holds(before, register.interrupt(ids), ids)))
+        });
+        wrong.map_or(Ok(()), |n| Err(Refused::Interrupts(1 + n)))
+    }
+
+    /// Of ICH_HCR.
+    pub fn control(&self) -> Control {
+        Control::from_bits_truncate(self.words.first().copied().unwrap_or(0))
+    }
+
+    /// List registers.
+    pub fn list(&self) -> &[u64] {
+        self.words.get(1..).unwrap_or(&[])
     }
 }
 
@@ -211,20 +219,4 @@ impl VgicEntry {
 fn holds(list: &[u64], interrupt: u64, ids: Ids) -> bool {
     let mut held = list.iter().map(|&word| ListRegister(word)).filter(|register| !register.is_free());
     held.any(|register| register.interrupt(ids) == interrupt)
-}
-
-impl<M: WorldSwitch> Corevisor<M> {
-    /// What the host wants `vcpu` of `v` to find in its interrupt interface at this entry. Lock VM(v).
-    ///
-    /// # Errors
-    /// [`Refused::State`] if there is no such vCPU, and those of [`VgicEntry::new`].
-    pub(super) fn vgic_entry<const OUTER: u8>(
-        &self,
-        v: Vmid,
-        vcpu: VcpuId,
-        outer: &mut Held<'_, OUTER>,
-    ) -> Result<VgicEntry, Refused> {
-        let page = self.run_page(v, vcpu, outer)?;
-        VgicEntry::new(self.machine().virtual_interface(), self.get_int_vgic(page))
-    }
 }

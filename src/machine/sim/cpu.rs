@@ -163,18 +163,20 @@ impl WorldSwitch for SimMachine {
         }
         self.with_cpu(|cpu| {
             assert_eq!((cpu.ich_hcr, cpu.list, cpu.registers.vgic), Default::default(), "another's interrupts");
-            cpu.ich_hcr = vgic::ENABLE | entry.control.bits();
-            cpu.list = entry.list;
+            cpu.ich_hcr = vgic::ENABLE | entry.control().bits();
+            cpu.list[..entry.list().len()].copy_from_slice(entry.list());
             cpu.registers.vgic = *vgic;
         });
     }
 
-    fn vgic_save(&self, vgic: &mut Vgic) -> VgicExit {
+    fn vgic_save(&self, vgic: &mut Vgic, exit: &mut VgicExit) {
+        let list_registers = self.virtual_interface().list_registers;
         self.with_cpu(|cpu| {
             *vgic = core::mem::take(&mut cpu.registers.vgic);
             let hcr = core::mem::take(&mut cpu.ich_hcr);
             let status = core::mem::take(&mut cpu.ich_misr) | hcr & vgic::EOI_COUNT;
-            VgicExit { list: core::mem::take(&mut cpu.list), status }
+            exit.list.extend(core::mem::take(&mut cpu.list).into_iter().take(list_registers));
+            exit.status = status;
         })
     }
 

@@ -5,10 +5,9 @@ use super::{Guest, IMAGE, access, esr, hpfar, vm};
 use crate::abi::exit;
 use crate::abi::run_page::{FAULT_ADDR, NEW_LEVEL, NEW_PAGE};
 use crate::addr::{HOSTVISOR, Pa};
-use crate::machine::sim::Fault;
+use crate::machine::sim::{Fault, INTERFACE};
 use crate::memory::Count;
 use crate::trap::{Exit, Syndrome};
-use crate::vcpu::vgic::ENTRY_WORDS;
 use crate::vcpu::{Next, ShadowContext};
 use crate::world::{GIB, MIB, ipa, pfn};
 use std::collections::BTreeMap;
@@ -114,7 +113,7 @@ fn every_word_of_the_run_page_is_read_once() {
         assert_eq!(guest.run(), Next::Vm);
         let reads = core::mem::take(&mut *reads.lock().unwrap());
         // And at each entry, what the interrupt interface is to hold.
-        assert_eq!(reads.len(), words + ENTRY_WORDS, "{reads:?}");
+        assert_eq!(reads.len(), words + 1 + INTERFACE.list_registers, "{reads:?}");
         assert!(reads.values().all(|&n| n == 1), "{reads:?}");
         assert_eq!(guest.exit(Exit::Trap, next), if next[0] == 0 { Next::Vm } else { Next::Host });
     }
