@@ -15,6 +15,8 @@ use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, Vmid};
 use crate::memory::S2Page;
 use crate::vcpu::ContextLock;
 use crate::vcpu::vgic::Interface;
+use crate::vm::Signature;
+use crate::vm::measure::ImageMessage;
 
 /// Contents of a page.
 pub type PageBytes = [u8; PAGE_SIZE as usize];
@@ -111,9 +113,10 @@ pub trait Machine {
     /// AM-129 `writel_relaxed`, AM-130 `writeq_relaxed`: writes one; of a 4-byte access the low half of `value`.
     fn mmio_write(&self, at: Pa, width: Width, value: u64);
 
-    /// AM-19 `verify_image`: whether the image of `v` in the window from `remap_addr` on, all pages of which are `v`'s,
-    /// is authentic.
-    fn verify_image(&self, v: Vmid, remap_addr: Ipa) -> bool;
+    /// AM-19 `verify_image`: whether `signature` is one of `message` by a key that this machine has
+    /// ([`Self::has_image_keys`]). The message is about the image of `v` in the window from `remap_addr` on, all pages of
+    /// which are `v`'s.
+    fn verify_image(&self, v: Vmid, remap_addr: Ipa, message: &ImageMessage, signature: &Signature) -> bool;
 
     /// Whether there is a key that an image could be signed with.
     fn has_image_keys(&self) -> bool;

@@ -5,6 +5,7 @@
 pub mod discover;
 pub mod host_image;
 pub mod host_tree;
+pub mod image_keys;
 pub mod layout;
 pub mod log_ring;
 #[cfg(test)]
@@ -40,6 +41,8 @@ pub enum BootError {
     BadImageHeader(&'static str),
     /// The gzip-compressed kernel does not decompress.
     BadGzip(&'static str),
+    /// Keys for images of VMs that are none.
+    ImageKeys(&'static str),
     /// No room.
     TooLittleRam(&'static str, u64),
     /// Neither GICv3 nor GICv2.
@@ -74,6 +77,7 @@ impl fmt::Display for BootError {
             Self::NoImageMagic(at) => write!(f, "host kernel has no arm64 Image magic at {at:#x}"),
             Self::BadImageHeader(what) => write!(f, "host kernel has a bad Image header: {what}"),
             Self::BadGzip(what) => write!(f, "host kernel is gzip-compressed but broken: {what}"),
+            Self::ImageKeys(what) => write!(f, "keys for images of VMs: a file {what}"),
             Self::TooLittleRam(what, bytes) => {
                 write!(f, "too little RAM: no free {} KiB for {what}", bytes.div_ceil(1024))
             }

@@ -30,8 +30,10 @@ pub enum Refused {
     NoVmid,
     /// The image window is full.
     WindowFull,
-    /// An image is not complete, not where it has to be, or not authentic.
+    /// An image is not complete, or not where it has to be; or a saved VM that is loaded is not complete.
     Image,
+    /// An image is not what a signature of it says, or nobody of whom there is a key has signed it.
+    NotSigned,
     /// No image can be authentic: there is no key.
     NoKeys,
     /// The context bank is another's, still maps pages, or is not there.
@@ -66,7 +68,12 @@ impl Refused {
             | Self::Entry(_)
             | Self::NoTable(_)
             | Self::Interrupts(_) => abi::INVALID_PARAMETER,
-            Self::NotHostPage(_) | Self::NotVmPage(_) | Self::Bank | Self::Image | Self::NotAuthentic => abi::DENIED,
+            Self::NotHostPage(_)
+            | Self::NotVmPage(_)
+            | Self::Bank
+            | Self::Image
+            | Self::NotSigned
+            | Self::NotAuthentic => abi::DENIED,
             Self::State(_) | Self::Register(_) | Self::Exit(_) => abi::DENIED,
             Self::Busy(_) | Self::SmmuStuck => abi::BUSY,
             Self::NoTables(_) | Self::NoVmid | Self::WindowFull => abi::NO_MEMORY,
@@ -89,7 +96,8 @@ impl fmt::Display for Refused {
             Self::NotVmPage(pfn) => write!(f, "page {} is not the VM's, or elsewhere in it", pfn.base()),
             Self::NoVmid => f.write_str("no VM id left"),
             Self::WindowFull => f.write_str("the image window is full"),
-            Self::Image => f.write_str("the image is incomplete, misplaced or not authentic"),
+            Self::Image => f.write_str("an image, or a saved VM, is incomplete or misplaced"),
+            Self::NotSigned => f.write_str("no key of Corevisor's has signed this image for this address"),
             Self::NoKeys => f.write_str("there is no key for signed images: none built in, and no module with any"),
             Self::Bank => f.write_str("the context bank is another's, in use, or not there"),
             Self::Register(offset) => write!(f, "SMMU register {offset:#x} can't be accessed so"),

@@ -13,6 +13,7 @@ use crate::platform::BootError;
 use crate::platform::discover::{self, Platform};
 use crate::platform::host_image::{self, HostImage, Load};
 use crate::platform::host_tree::{self, HostView};
+use crate::platform::image_keys::ImageKeys;
 use crate::platform::layout::{self, Busy, CarveOut, GUARD_SIZE, STACK_SIZE, TREE_SIZE};
 use crate::trap::{Firmware, HostCpus};
 use crate::vcpu::{CONTEXT_COUNT, ContextLock, ShadowContext};
@@ -100,7 +101,8 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
 
     let boot_cpu = platform.cpus.iter().position(|&mpidr| mpidr == host_cpu::mpidr());
     let boot_cpu = boot_cpu.ok_or(BootError::UnknownBootCpu(host_cpu::mpidr()))?;
-    let core = build_core(&platform, regions, owned, &carve_out, boot_cpu)?;
+    let keys = image_keys(&platform)?;
+    let core = build_core(&platform, regions, owned, &carve_out, boot_cpu, keys)?;
     let gic = platform.gic.ok_or(BootError::NoGic)?;
     let world = traps::install(World { core, gic, stacks: carve_out.stacks });
 
@@ -239,6 +241,23 @@ fn load_kernel(platform: &Platform<'_>, busy: &mut Busy) -> Result<HostImage, Bo
     Ok(host)
 }
 
+/// The keys for images of VMs: those that are built in, and those of the module, if there is one.
+fn image_keys(platform: &Platform<'_>) -> Result<ImageKeys, BootError> {
+    let mut keys = ImageKeys::built_in()?;
+    if let Some(module) = platform.image_keys {
+        // SAFETY: a module, in RAM (`discover`), mapped, which nothing writes before the host runs.
+        let file = unsafe { core::slice::from_raw_parts(module.start as *const u8, module.size() as usize) };
+        keys.add(file)?;
+    }
+    for fingerprint in keys.fingerprints() {
+        info!("key for images of VMs: {fingerprint:016x}");
+    }
+    if keys.is_empty() {
+        log::warn!("no key for images of VMs: VMs that need a signature can't be loaded");
+    }
+    Ok(keys)
+}
+
 /// Writes the host's device tree to free memory of the host; returns its address.
 fn give_tree(fdt: &Fdt<'_>, platform: &Platform<'_>, owned: &[Range], busy: &mut Busy) -> Result<u64, BootError> {
     let room =
@@ -275,6 +294,7 @@ fn build_core(
     owned: [Range; 2],
     carve_out: &CarveOut,
     boot_cpu: usize,
+    keys: ImageKeys,
 ) -> Result<Corevisor<Hardware>, BootError> {
     let ipa_bits = host_cpu::physical_address_bits();
     let firmware = firmware();
@@ -304,7 +324,7 @@ fn build_core(
     let vgic = vgic::Hardware::find(platform.gic.ok_or(BootError::NoGic)?, platform.gich);
     info!("virtual interrupt interface: {} list registers", vgic.interface().list_registers);
     // SAFETY: once in a boot.
-    let hardware = unsafe { Hardware::new(owned, vgic) };
+    let hardware = unsafe { Hardware::new(owned, vgic, keys) };
     Ok(Corevisor::new(hardware, config, records, &CONTEXTS, pool)?)
 }
 

@@ -5,9 +5,12 @@ use super::{cache, console, entropy, fatal, fixmap, percpu, vgic};
 use crate::addr::{Ipa, PAGE_SIZE, PGD_SIZE, Pa, Pfn, Range, Vmid};
 use crate::machine::{Machine, PageBytes, Width};
 use crate::memory::S2Page;
+use crate::platform::image_keys::ImageKeys;
 use crate::trap::LogSource;
 use crate::vcpu::ContextLock;
 use crate::vcpu::vgic::Interface;
+use crate::vm::Signature;
+use crate::vm::measure::ImageMessage;
 use crate::{read_sysreg, write_sysreg};
 use aarch64_cpu::asm::barrier;
 
@@ -18,6 +21,8 @@ pub struct Hardware {
     owned: [Range; 2],
     /// The interrupt interface for VMs.
     pub vgic: vgic::Hardware,
+    /// What images of VMs can be signed with.
+    keys: ImageKeys,
 }
 
 impl Hardware {
@@ -25,8 +30,8 @@ impl Hardware {
     ///
     /// # Safety
     /// Once; and the frame pool of the core built on it must be mapped, and used by nobody else.
-    pub unsafe fn new(owned: [Range; 2], vgic: vgic::Hardware) -> Self {
-        Self { owned, vgic }
+    pub unsafe fn new(owned: [Range; 2], vgic: vgic::Hardware, keys: ImageKeys) -> Self {
+        Self { owned, vgic, keys }
     }
 
     /// `pfn`, which is not Corevisor's: a principal's page, through which no Rust object can be reached. Ends Corevisor
@@ -185,13 +190,12 @@ impl Machine for Hardware {
         unsafe { fixmap::write_register(at, width, value) };
     }
 
-    /// There is no key to verify images with yet, so none is authentic.
-    fn verify_image(&self, _v: Vmid, _remap_addr: Ipa) -> bool {
-        false
+    fn verify_image(&self, _v: Vmid, _remap_addr: Ipa, message: &ImageMessage, signature: &Signature) -> bool {
+        self.keys.verify(message, signature)
     }
 
     fn has_image_keys(&self) -> bool {
-        false
+        !self.keys.is_empty()
     }
 
     fn allows_unsigned(&self) -> bool {

@@ -27,11 +27,14 @@ use crate::corevisor::{Config, Corevisor};
 use crate::lock::Held;
 use crate::memory::{Count, S2Page};
 use crate::npt::FramePool;
+use crate::platform::image_keys::ImageKeys;
 use crate::platform::log_ring::LogRing;
 use crate::refused::Refused;
 use crate::trap::LogSource;
 use crate::vcpu::vgic::{Ids, Interface};
 use crate::vcpu::{CONTEXT_COUNT, ContextLock, ShadowContext};
+use crate::vm::Signature;
+use crate::vm::measure::ImageMessage;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::boxed::Box;
@@ -88,7 +91,13 @@ pub type Firmware = dyn Fn([u64; 4]) -> [u64; 4] + Send + Sync;
 pub type SharedMemory = dyn Fn(Pa) -> Option<u64> + Send + Sync;
 
 /// Which images are authentic: the VM, and where its image lies in the window.
-pub type Verifier = dyn Fn(Vmid, Ipa) -> bool + Send + Sync;
+#[derive(Clone)]
+enum Verifier {
+    /// Whoever runs the test.
+    Oracle(Arc<dyn Fn(Vmid, Ipa) -> bool + Send + Sync>),
+    /// Real keys.
+    Keys(ImageKeys),
+}
 
 /// A leaf descriptor and what it maps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -167,7 +176,7 @@ pub struct SimMachine {
     state: Mutex<State>,
     firmware: Mutex<Arc<Firmware>>,
     shared: Mutex<Option<Arc<SharedMemory>>>,
-    verifier: Mutex<Option<Arc<Verifier>>>,
+    verifier: Mutex<Option<Verifier>>,
     /// Whether VMs may be unsigned.
     unsigned: AtomicBool,
     entropy: Mutex<Option<[u8; 32]>>,
@@ -466,9 +475,15 @@ impl SimMachine {
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(host));
     }
 
-    /// Has `verifier` say which images are authentic. Without one, all are.
-    pub fn on_verify_image(&self, verifier: impl Fn(Vmid, Ipa) -> bool + Send + Sync + 'static) {
-        *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(verifier));
+    /// Has `oracle` say which images are authentic, whatever their signatures are. At first, all are.
+    pub fn on_verify_image(&self, oracle: impl Fn(Vmid, Ipa) -> bool + Send + Sync + 'static) {
+        let oracle = Verifier::Oracle(Arc::new(oracle));
+        *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(oracle);
+    }
+
+    /// Has images be authentic that are signed with one of `keys`, as on hardware.
+    pub fn set_image_keys(&self, keys: ImageKeys) {
+        *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(Verifier::Keys(keys));
     }
 
     /// Has VMs be unsigned, as test images do, or not, as release images.
@@ -712,13 +727,18 @@ impl Machine for SimMachine {
         self.smmu_written(at);
     }
 
-    fn verify_image(&self, v: Vmid, remap_addr: Ipa) -> bool {
+    fn verify_image(&self, v: Vmid, remap_addr: Ipa, message: &ImageMessage, signature: &Signature) -> bool {
         let verifier = self.verifier.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        verifier.is_none_or(|verifier| verifier(v, remap_addr))
+        match verifier {
+            None => true,
+            Some(Verifier::Oracle(oracle)) => oracle(v, remap_addr),
+            Some(Verifier::Keys(keys)) => keys.verify(message, signature),
+        }
     }
 
     fn has_image_keys(&self) -> bool {
-        true
+        let verifier = self.verifier.lock().unwrap_or_else(PoisonError::into_inner);
+        !matches!(&*verifier, Some(Verifier::Keys(keys)) if keys.is_empty())
     }
 
     fn allows_unsigned(&self) -> bool {

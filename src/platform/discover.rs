@@ -2,7 +2,7 @@
 //! Reading the device tree.
 
 use super::BootError;
-use super::host_tree::SMMUS;
+use super::host_tree::{IMAGE_KEYS, SMMUS};
 use crate::MAX_CPUS;
 use crate::addr::{PAGE_SIZE, Range};
 use crate::memory::MAX_REGIONS;
@@ -47,8 +47,18 @@ pub struct Platform<'a> {
     pub bootargs: Option<&'a str>,
     /// The host's initial RAM disk.
     pub ramdisk: Option<Range>,
+    /// Keys that images of VMs can be signed with ([`super::image_keys`]).
+    pub image_keys: Option<Range>,
     /// Corevisor's own command line: the bootloader's.
     pub own_bootargs: &'a str,
+}
+
+impl Platform<'_> {
+    /// All that the bootloader has put into RAM for Corevisor, by name.
+    pub fn modules(&self) -> impl Iterator<Item = (&'static str, Range)> {
+        let all = [("kernel", Some(self.kernel)), ("ramdisk", self.ramdisk), ("image keys", self.image_keys)];
+        all.into_iter().filter_map(|(name, range)| Some((name, range?)))
+    }
 }
 
 /// An interrupt controller.
@@ -331,20 +341,18 @@ fn chosen<'a>(fdt: Fdt<'a>, found: &mut Platform<'a>) -> Result<(), BootError> {
             found.bootargs = args(node);
         } else if is_one_of(node, &["multiboot,ramdisk"]) {
             found.ramdisk = Some(module(node)?);
+        } else if is_one_of(node, &[IMAGE_KEYS]) {
+            found.image_keys = Some(module(node)?);
         }
     }
     found.kernel = kernel.ok_or(BootError::NoHostKernel)?;
-    for (name, range) in [("kernel", Some(found.kernel)), ("ramdisk", found.ramdisk)] {
-        if let Some(range) = range
-            && !found.ram.iter().any(|ram| ram.covers(range))
-        {
+    for (i, (name, range)) in found.modules().enumerate() {
+        if !found.ram.iter().any(|ram| ram.covers(range)) {
             return Err(BootError::ModuleOutsideRam(name, range));
         }
-    }
-    match found.ramdisk {
-        Some(ramdisk) if ramdisk.overlaps(found.kernel) => {
-            Err(BootError::ModulesOverlap("kernel", found.kernel, "ramdisk", ramdisk))
+        if let Some((other, at)) = found.modules().take(i).find(|(_, other)| other.overlaps(range)) {
+            return Err(BootError::ModulesOverlap(other, at, name, range));
         }
-        _ => Ok(()),
     }
+    Ok(())
 }

@@ -26,6 +26,8 @@ pub struct HostView<'a> {
     pub ramdisk: Option<Range>,
 }
 
+/// What a module with keys for images of VMs is compatible with.
+pub const IMAGE_KEYS: &str = "corevisor,image-keys";
 /// What an SMMU that Corevisor keeps to itself is compatible with.
 pub const SMMUS: [&str; 4] = ["arm,smmu-v3", "arm,smmu-v2", "arm,mmu-500", "arm,mmu-401"];
 
@@ -95,7 +97,7 @@ fn chosen(root: &mut DeviceTreeNode, view: &HostView<'_>) {
     let Some(chosen) = root.child_mut("chosen") else { return };
     let modules: Vec<String> = chosen
         .children()
-        .filter(|n| compatible_with(n, &["multiboot,module", "multiboot,kernel", "multiboot,ramdisk"]))
+        .filter(|n| compatible_with(n, &["multiboot,module", "multiboot,kernel", "multiboot,ramdisk", IMAGE_KEYS]))
         .map(|n| String::from(n.name()))
         .collect();
     for module in &modules {

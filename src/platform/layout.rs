@@ -47,13 +47,11 @@ pub fn regions(platform: &Platform<'_>) -> Result<MemRegions, BootError> {
 /// If a module overlaps Corevisor's image.
 pub fn busy(platform: &Platform<'_>, image: Range, tree: Range) -> Result<Busy, BootError> {
     let mut busy = Busy::new();
-    for (name, module) in [("kernel", Some(platform.kernel)), ("ramdisk", platform.ramdisk)] {
-        if let Some(module) = module {
-            if module.overlaps(image) {
-                return Err(BootError::ModulesOverlap(name, module, "Corevisor", image));
-            }
-            busy.push(module);
+    for (name, module) in platform.modules() {
+        if module.overlaps(image) {
+            return Err(BootError::ModulesOverlap(name, module, "Corevisor", image));
         }
+        busy.push(module);
     }
     busy.push(image);
     busy.push(tree);

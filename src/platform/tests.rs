@@ -4,6 +4,7 @@
 mod discover;
 mod host_image;
 mod host_tree;
+mod image_keys;
 mod layout;
 
 use dtoolkit::ToPropertyValue;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The record of a VM, the object of lock VM(v), and core data, the object of lock CORE (`spec/SPEC.md` §0.3).
 
+use super::measure::{Digest, ImageHash};
 use crate::abi::vm_flags;
 use crate::addr::{Ipa, PAGE_SIZE, Pfn, Range, VCPU_PER_VM, VMID_COUNT, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
@@ -84,6 +85,8 @@ pub struct Image {
     pub base: Option<Pfn>,
     /// The signature that the host has given for it.
     pub signature: Signature,
+    /// What it was found to be, once all of it is the VM's.
+    pub digest: Option<Digest>,
 }
 
 /// A SHA-256 (FIPS 180-4) of all that makes a VM ([`crate::vm::measure`]).
@@ -95,7 +98,7 @@ pub type Signature = [u8; 64];
 impl Image {
     /// An image that is announced, and none of its pages there.
     pub const fn new(load_addr: Ipa, load_size: u64, remap_addr: Ipa, signature: Signature) -> Self {
-        Self { load_addr, load_size, remap_addr, mapped_pages: 0, base: None, signature }
+        Self { load_addr, load_size, remap_addr, mapped_pages: 0, base: None, signature, digest: None }
     }
 
     /// Pages of the whole image.
@@ -118,6 +121,8 @@ pub struct VmInfo {
     pub images: ArrayVec<Image, MAX_LOAD_INFO_NUM>,
     /// Blocks of images that are the VM's already, in the order of the images: VERIFY_VM_IMAGE does them by and by.
     pub loaded_blocks: u64,
+    /// Pages of the first image without a digest that are hashed already, and the hash so far.
+    pub hashed: (u64, ImageHash),
     /// Resumed from an encrypted image (AM-73, AM-74).
     pub inc_exe: bool,
     /// What it began as ([`crate::vm::measure`]); from when it is VERIFIED.

@@ -6,7 +6,7 @@
 //! authenticated with each piece, and the [`Sealer`] remembers the latest epoch of each lineage and which VM goes on from
 //! it. So a state is continued at most once, by one VM, and never an older one than the last.
 
-use super::{Generation, Manifest};
+use super::{Generation, Manifest, Measurement, VmFlags};
 use crate::addr::{VcpuId, Vmid};
 use crate::machine::Machine;
 use crate::refused::Refused;
@@ -121,6 +121,15 @@ impl Opening {
     }
 }
 
+/// What stays of a VM when it is saved, and loaded into another record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// What kind of VM it is.
+    pub flags: VmFlags,
+    /// What it began as.
+    pub measurement: Measurement,
+}
+
 /// A saved VM that is remembered.
 #[derive(Debug)]
 struct Lineage {
@@ -128,6 +137,8 @@ struct Lineage {
     latest: Generation,
     /// The VM that was saved, or goes on from it, until that is destroyed.
     holder: Option<Vmid>,
+    /// What was saved, and whatever goes on from it is the same.
+    identity: Identity,
 }
 
 /// The key, and what is known of saved VMs; the object of lock CRYPT.
@@ -173,11 +184,12 @@ impl Sealer {
         self.key.map(|key| Opening(ChaCha20Poly1305::new(&key))).ok_or(Refused::NotAuthentic)
     }
 
-    /// The state that `v` is saved in: `known`, or the first of a new lineage. It is its latest from now on.
+    /// The state that `v`, which is `identity`, is saved in: `known`, or the first of a new lineage. It is its latest from
+    /// now on.
     ///
     /// # Errors
     /// [`Refused::Unavailable`] if no lineage can be forgotten for a new one.
-    pub fn save(&mut self, v: Vmid, known: Option<Generation>) -> Result<Generation, Refused> {
+    pub fn save(&mut self, v: Vmid, known: Option<Generation>, identity: Identity) -> Result<Generation, Refused> {
         if let Some(latest) = known {
             self.advance(v, latest);
             return Ok(latest);
@@ -188,20 +200,27 @@ impl Sealer {
         }
         let latest = Generation { lineage: self.next_lineage, epoch: 1 };
         self.next_lineage += 1;
-        self.lineages.push(Lineage { latest, holder: Some(v) });
+        self.lineages.push(Lineage { latest, holder: Some(v), identity });
         Ok(latest)
     }
 
-    /// Whether `v`, which is `known`, may go on from `wanted`.
+    /// Whether `v`, which is `known`, and a VM of the kind `flags`, may go on from `wanted`.
     ///
     /// # Errors
-    /// [`Refused::NotAuthentic`] if that is not the latest state of a lineage, or not that of `v`; [`Refused::State`] as
-    /// long as there is another VM that goes on from it.
-    pub fn check_load(&self, v: Vmid, known: Option<Generation>, wanted: Generation) -> Result<(), Refused> {
+    /// [`Refused::NotAuthentic`] if that is not the latest state of a lineage, not that of `v`, or of another kind of VM;
+    /// [`Refused::State`] as long as there is another VM that goes on from it.
+    pub fn check_load(
+        &self,
+        v: Vmid,
+        known: Option<Generation>,
+        flags: VmFlags,
+        wanted: Generation,
+    ) -> Result<(), Refused> {
         let saved = self.lineages.iter().find(|saved| saved.latest == wanted).ok_or(Refused::NotAuthentic)?;
         match saved.holder {
             Some(holder) if holder != v => Err(Refused::State(holder)),
             _ if known.is_some_and(|known| known != wanted) => Err(Refused::NotAuthentic),
+            _ if saved.identity.flags != flags => Err(Refused::NotAuthentic),
             _ => Ok(()),
         }
     }
@@ -211,6 +230,12 @@ impl Sealer {
         if let Some(saved) = self.lineages.iter_mut().find(|saved| saved.latest == wanted) {
             saved.holder = Some(v);
         }
+    }
+
+    /// The measurement of the VM that `v` goes on from, if it does from `wanted`.
+    pub fn measurement(&self, v: Vmid, wanted: Generation) -> Option<Measurement> {
+        let saved = self.lineages.iter().find(|saved| saved.latest == wanted && saved.holder == Some(v))?;
+        Some(saved.identity.measurement)
     }
 
     fn advance(&mut self, v: Vmid, latest: Generation) {

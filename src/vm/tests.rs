@@ -7,6 +7,7 @@ mod destroy;
 mod dispatch;
 mod images;
 mod power;
+mod signed;
 mod windows;
 
 use super::{VmFlags, VmInfo, VmState};

@@ -194,6 +194,25 @@ fn modules_take_the_cells_of_chosen_or_of_the_root() {
     );
 }
 
+/// A module with keys at `start`.
+fn keys(tree: &mut DeviceTree, start: u64, size: u64) {
+    let names = ["corevisor,image-keys", "multiboot,module"];
+    device(node(tree, "/chosen"), &format!("module@{start:x}"), &names, &[start, size]);
+}
+
+#[test]
+fn keys_for_images_come_as_a_module() {
+    with(|_| {}, |found| assert_eq!(found.unwrap().image_keys, None));
+    with(
+        |tree| keys(tree, 0x4A00_0000, 64),
+        |found| {
+            let found = found.unwrap();
+            assert_eq!(found.image_keys, Some(range(0x4A00_0000, 64)));
+            assert_eq!(found.modules().map(|(name, _)| name).collect::<Vec<_>>(), ["kernel", "ramdisk", "image keys"]);
+        },
+    );
+}
+
 fn memory(found: Result<Platform<'_>, BootError>) -> (Vec<Range>, bool) {
     let found = found.unwrap();
     (found.ram.to_vec(), found.page_0)
@@ -317,7 +336,7 @@ fn up_to_64_cpus_started_by_psci() {
 #[test]
 fn bad_trees_end_in_a_line_that_says_why() {
     type Edit = fn(&mut DeviceTree);
-    let rows: [(Edit, &str); 13] = [
+    let rows: [(Edit, &str); 16] = [
         (|t| _ = t.root.remove_child("memory@40000000"), "device tree unreadable: /memory is missing"),
         (|t| set(node(t, "/memory@40000000"), "reg", cells(&[0x4000_0000])), "device tree unreadable: "),
         (|t| _ = node(t, "/memory@40000000").remove_property("reg"), "device tree unreadable: reg is missing"),
@@ -339,6 +358,15 @@ fn bad_trees_end_in_a_line_that_says_why() {
         (
             |t| set(node(t, "/chosen/module@48000000"), "reg", cells(&[0x4512_3000, 0x1000])),
             "modules overlap: kernel 0x0000000044000000 - 0x0000000045234567 and ramdisk ",
+        ),
+        (|t| keys(t, 0x3FFF_FFFF, 32), "module image keys outside RAM: "),
+        (
+            |t| keys(t, 0x4480_0000, 32),
+            "modules overlap: kernel 0x0000000044000000 - 0x0000000045234567 and image keys ",
+        ),
+        (
+            |t| keys(t, 0x4810_0000, 32),
+            "modules overlap: ramdisk 0x0000000048000000 - 0x0000000048100001 and image keys ",
         ),
     ];
     for (edit, start) in rows {
@@ -362,6 +390,7 @@ fn every_error_prints_as_one_line() {
         (BootError::NoImageMagic(64), "host kernel has no arm64 Image magic at 0x40"),
         (BootError::BadImageHeader("x"), "host kernel has a bad Image header: x"),
         (BootError::BadGzip("x"), "host kernel is gzip-compressed but broken: x"),
+        (BootError::ImageKeys("x"), "keys for images of VMs: a file x"),
         (BootError::TooLittleRam("x", 1025), "too little RAM: no free 2 KiB for x"),
         (BootError::NoGic, "no GICv3 or GICv2 in the device tree"),
         (BootError::NoPsci, NO_PSCI),

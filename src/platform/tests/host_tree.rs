@@ -91,7 +91,9 @@ fn reservations_take_the_roots_cells() {
 #[test]
 fn chosen_is_the_hosts() {
     let mut tree = virt();
-    set(tree.find_node_mut("/chosen").unwrap(), "linux,initrd-start", 1u64);
+    let chosen = tree.find_node_mut("/chosen").unwrap();
+    set(chosen, "linux,initrd-start", 1u64);
+    device(chosen, "keys", &["corevisor,image-keys"], &[0x4A00_0000, 32]);
     let after = edited(&tree, &view());
     assert!(names(after.find_node("/chosen").unwrap()).is_empty(), "no modules");
     assert_eq!(value(&after, "/chosen", "bootargs"), Some(b"console=ttyAMA0 quiet\0".to_vec()));

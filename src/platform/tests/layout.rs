@@ -112,6 +112,7 @@ fn too_little_ram_is_an_error_that_says_how_much() {
 fn modules_must_not_lie_on_corevisor() {
     let mut platform = platform(&[range(GIB, GIB)], 1);
     platform.ramdisk = Some(range(GIB + 128 * MIB, MIB));
+    platform.image_keys = Some(range(GIB + 140 * MIB, 32));
     platform.no_map.push(range(GIB + 200 * MIB, 0x1000));
     platform.reserved.push(range(GIB + 300 * MIB, 0x10));
     let tree = range(GIB + 100 * MIB, 0x1000);
@@ -123,5 +124,7 @@ fn modules_must_not_lie_on_corevisor() {
     let error = |at| busy(&platform, image(at), tree).unwrap_err();
     assert!(matches!(error(platform.kernel.end - 1), BootError::ModulesOverlap("kernel", _, "Corevisor", _)));
     assert!(matches!(error(GIB + 127 * MIB + 1), BootError::ModulesOverlap("ramdisk", _, "Corevisor", _)));
+    assert!(matches!(error(GIB + 140 * MIB), BootError::ModulesOverlap("image keys", _, "Corevisor", _)));
+    assert!(free.contains(&range(GIB + 140 * MIB, 32)));
     assert!(busy(&platform, image(GIB + 127 * MIB), tree).is_ok());
 }

@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::memory::{Count, S2Page};
 use crate::npt::{Desc, Level, PAGE_S2_KERNEL};
 use crate::refused::Refused;
-use crate::vm::sealer::{Label, Opening, Piece, Sealing};
+use crate::vm::sealer::{Identity, Label, Opening, Piece, Sealing};
 use crate::vm::{Generation, Manifest, Resumed, SavedPage, VcpuState, VmInfo, VmState};
 
 /// A page by itself has no manifest.
@@ -158,9 +158,11 @@ impl<M: Machine> Corevisor<M> {
         pieces: u64,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(Sealing, Generation), Refused> {
+        let measurement = vm.measurement.ok_or(Refused::State(v))?;
+        let identity = Identity { flags: vm.flags, measurement };
         let (mut sealer, _) = self.sealer().lock(outer);
         let sealing = sealer.sealing(self.machine(), pieces)?;
-        let generation = sealer.save(v, vm.generation)?;
+        let generation = sealer.save(v, vm.generation, identity)?;
         vm.generation = Some(generation);
         Ok((sealing, generation))
     }
@@ -175,7 +177,7 @@ impl<M: Machine> Corevisor<M> {
     ) -> Result<Opening, Refused> {
         let (sealer, _) = self.sealer().lock(outer);
         let opening = sealer.opening()?;
-        sealer.check_load(v, vm.generation, generation)?;
+        sealer.check_load(v, vm.generation, vm.flags, generation)?;
         Ok(opening)
     }
 

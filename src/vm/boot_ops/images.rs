@@ -64,7 +64,7 @@ impl<M: Machine> Corevisor<M> {
     /// complete. Locks VM(v) → S2PAGE, then VM(v) → PT(16).
     ///
     /// # Errors
-    /// Unless `v` is READY, and the page is the host's alone (D-21).
+    /// Unless `v` is READY, none of its images is loaded yet, and the page is the host's alone (D-21).
     pub fn remap_vm_image<const OUTER: u8>(
         &self,
         v: Vmid,
@@ -74,6 +74,9 @@ impl<M: Machine> Corevisor<M> {
     ) -> Result<(), Refused> {
         let (mut vm, mut held) = self.acquire_lock_vm(v, outer);
         vm.require(v, VmState::Ready)?;
+        if vm.loaded_blocks > 0 {
+            return Err(Refused::State(v));
+        }
         let Some(image) = vm.images.get_mut(image).filter(|image| image.mapped_pages < image.pages()) else {
             return Ok(());
         };

@@ -40,7 +40,8 @@ impl<M: Machine> Corevisor<M> {
         gfn: Gfn,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
-        let (_vm, mut held) = self.lock_vm_for_dma(v, outer)?;
+        let (vm, mut held) = self.lock_vm_for_dma(v, outer)?;
+        require_unsettled(v, &vm)?;
         if v.is_vm() { self.assign_pfn_to_smmu(v, gfn, pfn, &mut held) } else { Ok(()) }
     }
 
@@ -54,7 +55,8 @@ impl<M: Machine> Corevisor<M> {
         pte: Desc,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
-        let (_vm, mut held) = self.lock_vm_for_dma(v, outer)?;
+        let (vm, mut held) = self.lock_vm_for_dma(v, outer)?;
+        require_unsettled(v, &vm)?;
         self.update_smmu_page(v, b, k, iova, pte, &mut held)
     }
 
@@ -68,7 +70,8 @@ impl<M: Machine> Corevisor<M> {
         pte: Desc,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
-        let (_vm, mut held) = self.lock_vm_for_dma(v, outer)?;
+        let (vm, mut held) = self.lock_vm_for_dma(v, outer)?;
+        require_unsettled(v, &vm)?;
         if v.is_vm() {
             self.assign_and_update_smmu_page(v, b, k, iova, pte, &mut held)
         } else {
@@ -100,4 +103,11 @@ impl<M: Machine> Corevisor<M> {
         let settled = vm.state == VmState::Verified || vm.destroying.is_some();
         if v.is_vm() && settled { Err(Refused::State(v)) } else { Ok((vm, held)) }
     }
+}
+
+/// Asks that nothing of what `v` is to begin with is there yet: from then on no device gets to it but Corevisor, or what is
+/// verified, or was saved, could be read or replaced by one that the host still drives.
+fn require_unsettled(v: Vmid, vm: &VmInfo) -> Result<(), Refused> {
+    let begun = vm.loaded_blocks > 0 || vm.generation.is_some();
+    if v.is_vm() && vm.state == VmState::Ready && begun { Err(Refused::State(v)) } else { Ok(()) }
 }

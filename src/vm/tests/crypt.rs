@@ -13,7 +13,7 @@ use crate::memory::{Count, S2Page};
 use crate::refused::Refused;
 use crate::vcpu::vgic::Vgic;
 use crate::vcpu::{Fp, ShadowContext, SysRegs, Unfinished, VirtualTimer};
-use crate::vm::{SavedPage, VcpuState, VmState};
+use crate::vm::{SavedPage, VcpuState, VmFlags, VmState};
 use crate::world::{Core, MIB, ipa, pfn, record, set_record, snapshot};
 use std::collections::BTreeSet;
 use std::vec::Vec;
@@ -407,6 +407,64 @@ fn a_vm_goes_on_only_with_all_that_it_had_and_nothing_else() {
     info(&core, heir, |info| *info.vcpu_mut(vcpu(1)) = Default::default());
     verify(&core, heir);
     assert_eq!(info(&core, heir, |info| info.state), VmState::Verified);
+}
+
+// Tests: BO-8, BO-15, BO-16, BO-17, BO-18
+#[test]
+fn a_saved_vm_stays_what_it_was() {
+    let all = [VmFlags::empty(), VmFlags::UNSIGNED, VmFlags::SHARED, VmFlags::all()];
+    for flags in all {
+        let core = boot();
+        let v = original(&core);
+        // As if it had been made so; what it is shows in its measurement.
+        info(&core, v, |info| (info.flags, info.measurement) = (flags, Some([flags.bits() as u8; 32])));
+        let saved = save_all(&core, v);
+        destroy(&core, v);
+        for other in all.into_iter().filter(|other| *other != flags) {
+            let v = core.register_kvm(other, &mut Held::nothing()).unwrap();
+            core.register_vcpu(v, vcpu(0), pfn(OTHER_RUN_PAGE), &mut Held::nothing()).unwrap();
+            let ciphertext = page(&core, pfn(RUN_PAGE));
+            core.machine().write_page(pfn(OTHER_RUN_PAGE), &ciphertext);
+            assert_refused(&core, Refused::NotAuthentic, |core| load_page(core, v, 0, saved[0]));
+            assert_refused(&core, Refused::NotAuthentic, |core| load_vcpu(core, v));
+            destroy(&core, v);
+        }
+        let heir = core.register_kvm(flags, &mut Held::nothing()).unwrap();
+        core.register_vcpu(heir, vcpu(0), pfn(OTHER_RUN_PAGE), &mut Held::nothing()).unwrap();
+        let ciphertext = page(&core, pfn(RUN_PAGE));
+        core.machine().write_page(pfn(OTHER_RUN_PAGE), &ciphertext);
+        for (n, saved) in saved.iter().enumerate() {
+            load_page(&core, heir, n as u64, *saved).unwrap();
+        }
+        load_vcpu(&core, heir).unwrap();
+        let measurement = |core: &Core| core.measurement(heir, &mut Held::nothing());
+        assert_refused(&core, Refused::State(heir), measurement);
+        verify(&core, heir);
+        assert_eq!(measurement(&core), Ok(([flags.bits() as u8; 32], flags)));
+        // And when it is saved again.
+        run(&core, heir, vcpu(0));
+        stop(&core, heir, vcpu(0));
+        core.save_encrypted_vcpu(heir, vcpu(0), &mut Held::nothing()).unwrap();
+        assert_eq!(measurement(&core), Ok(([flags.bits() as u8; 32], flags)));
+    }
+}
+
+// Tests: BO-10, BO-11
+#[test]
+fn no_device_gets_to_what_was_saved() {
+    use crate::mmio::{ContextBank, SmmuIndex};
+    let core = boot();
+    let v = original(&core);
+    let saved = save_page(&core, v, 0).unwrap();
+    destroy(&core, v);
+    let heir = heir(&core);
+    let (bank, smmu) = (ContextBank::new(1).unwrap(), SmmuIndex::new(0).unwrap());
+    core.el2_alloc_smmu_pgd(bank, heir, smmu, &mut Held::nothing()).unwrap();
+    load_page(&core, heir, 0, saved).unwrap();
+    let pte = crate::npt::Desc::from_u64(STORE | 0xC3);
+    assert_refused(&core, Refused::State(heir), |core| {
+        core.map_smmu(heir, bank, smmu, ipa(GUEST), pte, &mut Held::nothing())
+    });
 }
 
 // Tests: BO-17, BO-18

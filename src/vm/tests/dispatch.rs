@@ -23,7 +23,11 @@ fn call<const N: usize>(core: &Core, number: u32, args: [u64; N]) -> Registers {
     assert_eq!(action, HostAction::Resume);
     core.machine().check();
     // Results besides x0 are few, and known.
-    let results = if number == host_call::ENCRYPT_BUF && regs[0] == 0 { 7 } else { 1 };
+    let results = match number {
+        host_call::ENCRYPT_BUF if regs[0] == 0 => 7,
+        host_call::VM_MEASUREMENT if regs[0] == 0 => 6,
+        _ => 1,
+    };
     assert_eq!(regs[results..], before[results..], "call {number}");
     regs
 }
@@ -51,7 +55,14 @@ fn a_vm_is_built_saved_destroyed_and_built_again_by_calls() {
     assert_eq!(x0(&core, host_call::VERIFY_VM_IMAGE, [1]), abi::DENIED, "the second image is missing");
     assert_eq!(x0(&core, host_call::REMAP_VM_IMAGE, [1, (BLOCK + PMD_SIZE) / PAGE_SIZE, 1]), 0);
     assert_eq!(x0(&core, host_call::PHYS_ADDR_IOREMAP, [1, 0x1000_0000, DEVICE, PAGE_SIZE]), 0);
-    assert_eq!(x0(&core, host_call::VERIFY_VM_IMAGE, [1]), 0);
+    assert_eq!(x0(&core, host_call::VM_MEASUREMENT, [1]), abi::DENIED);
+    // Of 513 pages 64 are hashed at a time. The second block comes when all of the first is.
+    for left in (1..8).map(|n| 512 + 513 - 64 * n).chain([1, 0]) {
+        assert_eq!(x0(&core, host_call::VERIFY_VM_IMAGE, [1]), left);
+    }
+    let [x0_, words @ .., flags] = *call(&core, host_call::VM_MEASUREMENT, [1]).first_chunk::<6>().unwrap();
+    let (measurement, _) = core.measurement(vm(1), &mut Held::nothing()).unwrap();
+    assert_eq!((x0_, words.map(u64::to_le_bytes).concat(), flags), (0, measurement.to_vec(), 0));
     assert_eq!(x0(&core, host_call::SAVE_CRYPT_VCPU, [1, 0]), 0);
     let saved = call(&core, host_call::ENCRYPT_BUF, [1, BLOCK + PAGE_SIZE, STORE]);
     assert_eq!((saved[0], saved[4]), (0, GUEST / PAGE_SIZE + 1));

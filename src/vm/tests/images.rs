@@ -135,7 +135,7 @@ fn verified_images_are_blocks_of_the_vm_with_nothing_else_in_them() {
     let size = PMD_SIZE / 2 + PMD_SIZE / 2 + 0x123;
     add_image(&core, v, GUEST + PMD_SIZE / 2, BLOCK + PMD_SIZE / 2, size);
     add_image(&core, v, GUEST + 16 * PMD_SIZE, BLOCK + 2 * PMD_SIZE, PMD_SIZE);
-    assert_eq!(core.verify_and_load_images(v, &mut Held::nothing()), Ok(0));
+    verify(&core, v);
     assert_eq!(info(&core, v, |info| info.state), VmState::Verified);
     let remapped =
         info(&core, v, |info| info.images.iter().map(|i| (v, i.remap_addr.as_u64())).collect::<vec::Vec<_>>());
@@ -224,14 +224,15 @@ fn a_block_with_a_page_in_use_is_not_taken_and_can_be_later() {
     // The second block: the first one is taken, the next call says why it is not more.
     let second = BLOCK + 2 * PMD_SIZE - PAGE_SIZE;
     set_count(&core, second, Count::Shares(1));
-    assert_eq!(verify_it(&core), Ok(2));
+    assert_eq!(verify_it(&core), Ok(2 * 512 + 3 * 512));
     assert_eq!(info(&core, v, |info| (info.state, info.loaded_blocks)), (VmState::Ready, 1));
     assert_refused(&core, Refused::Busy(pfn(second)), verify_it);
     assert_refused(&core, Refused::State(v), |core| {
         core.set_boot_info(v, ipa(GUEST), 1, [0; 64], &mut Held::nothing())
     });
+    assert_refused(&core, Refused::State(v), |core| core.remap_vm_image(v, pfn(BLOCK), 0, &mut Held::nothing()));
     set_count(&core, second, Count::Shares(0));
-    assert_eq!(verify_it(&core), Ok(0));
+    verify(&core, v);
     assert_eq!(core.get_level_s2pt(v, ipa(GUEST + 2 * PMD_SIZE), &mut Held::nothing()), Ok(Some(Level::L2)));
 }
 
@@ -248,10 +249,22 @@ fn a_long_image_takes_several_calls() {
     });
     add_image(&core, v, GUEST, BLOCK, 8 * PMD_SIZE);
     add_image(&core, v, GUEST + 64 * MIB, BLOCK + 8 * PMD_SIZE, 9 * PMD_SIZE);
-    for (left, verified) in [(9, 1), (1, 1), (0, 2)] {
+    let mut left = 2 * 17 * 512;
+    for call in 1.. {
+        let moved = info(&core, v, |info| info.loaded_blocks);
         assert_eq!(info(&core, v, |info| info.state), VmState::Ready);
-        assert_eq!(core.verify_and_load_images(v, &mut Held::nothing()), Ok(left));
-        assert_eq!(*times.lock().unwrap(), verified);
+        let now = core.verify_and_load_images(v, &mut Held::nothing()).unwrap();
+        let moved = info(&core, v, |info| info.loaded_blocks) - moved;
+        assert!(moved <= 8 && left - now == moved * 512 + 64, "call {call}: {left} {now}");
+        // One is hashed and verified before the next one is moved.
+        let verified = [call >= 64, call >= 64 + 72].into_iter().filter(|done| *done).count();
+        assert_eq!(*times.lock().unwrap(), verified, "call {call}");
+        assert_eq!(info(&core, v, |info| info.images.iter().filter(|i| i.digest.is_some()).count()), verified);
+        left = now;
+        if left == 0 {
+            assert_eq!(call, 64 + 72);
+            break;
+        }
     }
     assert_eq!(info(&core, v, |info| info.state), VmState::Verified);
 }
@@ -264,7 +277,7 @@ fn a_vm_whose_image_is_not_authentic_never_runs_and_keeps_its_pages_until_it_is_
     let v = register(&core);
     core.register_vcpu(v, vcpu(0), pfn(super::RUN_PAGE), &mut Held::nothing()).unwrap();
     add_image(&core, v, GUEST, BLOCK, PAGE_SIZE);
-    assert_eq!(core.verify_and_load_images(v, &mut Held::nothing()), Err(Refused::Image));
+    assert_eq!(core.verify_and_load_images(v, &mut Held::nothing()), Err(Refused::NotSigned));
     assert_eq!(info(&core, v, |info| info.state), VmState::Poweroff);
     assert_refused(&core, Refused::State(v), |core| core.set_vcpu_active(v, vcpu(0), &mut Held::nothing()));
     assert!(core.machine().access(HOSTVISOR, ipa(BLOCK)).is_err());
