@@ -3,7 +3,8 @@
 #   make run     Debian's kernel as host under Corevisor in QEMU, with a shell. Variables: KERNEL= INITRD= APPEND= SMP=
 #                MEM= CPU= GIC= QEMU_EXTRA= LOG_LEVEL= (see tools/run)
 #   make test    all tests, their short form; `make soak` their long form
-#   make image   target/corevisor.img, and target/corevisor.elf with symbols
+#   make image   target/corevisor.img, and target/corevisor.elf with symbols. Variable: IMAGE_KEYS= (public keys that
+#                images of VMs may be signed with: docs/abi.md)
 #   make guest   target/guest.img, what the VMs of the tests run
 #   make demo    what Corevisor is for, told on the console: a host that can't get at its VMs
 #   make verify  the library against the specification: vectors, random steps, exploration, races, coverage, in one table
@@ -25,6 +26,11 @@ OVERLAY := $(shell find tests/linux/initramfs -type f)
 
 .PHONY: all run test image test-image guest demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
 	setup-demo setup-run setup-test setup-lint setup-coverage FORCE
+
+# Cargo's build script runs elsewhere.
+ifneq ($(IMAGE_KEYS),)
+export IMAGE_KEYS := $(abspath $(IMAGE_KEYS))
+endif
 
 all: image
 
