@@ -3,6 +3,7 @@
 
 mod basics;
 mod interrupts;
+mod lists;
 mod many;
 
 crate::tests! {
@@ -15,6 +16,11 @@ crate::tests! {
     interrupts:
         sgis_between_vcpus,
         timers_of_vcpus;
+    lists:
+        vms_find_nothing_of_each_others_interrupts,
+        time_has_the_offset_of_the_first_entry,
+        the_maintenance_interrupt_says_why,
+        malformed_list_registers_are_refused;
     many:
         vcpus_of_one_vm,
         vcpus_go_from_cpu_to_cpu,
