@@ -142,3 +142,18 @@ pub fn smmu_window() {
     assert_eq!(read32(0x0901_0FE0), 0x31);
     assert_eq!(read32(0x0A00_0000), 0x7472_6976);
 }
+
+/// GICH decides which interrupts a VM has: it is not the host's. GICV is a device like others.
+pub fn the_hypervisors_gic_registers() {
+    let Some(gic) = tree::compatible("arm,cortex-a15-gic") else { return };
+    let (gich, gicv) = (tree::ranges(gic).nth(2).expect("GICH"), tree::ranges(gic).nth(3).expect("GICV"));
+    let before = stat(id::REFUSED_ACCESS);
+    let pages = gich.step_by(PAGE as usize);
+    let count = pages.clone().count() as u64;
+    for page in pages {
+        assert_refused(Access::Read32, page);
+        assert_refused(Access::Write32, page);
+    }
+    assert_eq!(stat(id::REFUSED_ACCESS), before + 2 * count);
+    assert!(access(Access::Read32, gicv.start, 0).is_ok());
+}

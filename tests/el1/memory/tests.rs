@@ -35,7 +35,8 @@ crate::tests! {
         gic_works,
         devices_are_not_executable,
         holes_are_the_machines,
-        smmu_window;
+        smmu_window,
+        the_hypervisors_gic_registers;
     ram:
         all_ram_is_mapped;
     hand_over:
