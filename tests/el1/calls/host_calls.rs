@@ -118,7 +118,6 @@ fn without_vms(call: u32, args: &[u64]) -> i64 {
         // The upper edge is beyond what stage 2 translates, unless it translates all of 48 bits.
         n::PHYS_ADDR_IOREMAP if machine::physical_address_bits() < 48 => abi::INVALID_PARAMETER,
         n::DESTROY_VM => abi::INVALID_PARAMETER,
-        n::VCPU_RUN => abi::NOT_SUPPORTED,
         _ => abi::DENIED,
     }
 }

@@ -73,8 +73,8 @@ pub fn refused_calls_are_counted() {
     assert_eq!(unknown, only(&[(id::TRAP_HVC, 1), (id::REFUSED_CALL, 1)]));
     let out_of_range = counted(|| assert_eq!(call::host(host_call::STATS, &[u64::MAX]), abi::INVALID_PARAMETER));
     assert_eq!(out_of_range, only(&[(id::TRAP_HVC, 1), (id::REFUSED_CALL, 1)]));
-    let later = counted(|| assert_eq!(call::host(host_call::VCPU_RUN, &[1, 0]), abi::NOT_SUPPORTED));
-    assert_eq!(later, only(&[(id::TRAP_HVC, 1), (id::REFUSED_CALL, 1)]));
+    let no_vm = counted(|| assert_eq!(call::host(host_call::VCPU_RUN, &[1, 0]), abi::DENIED));
+    assert_eq!(no_vm, only(&[(id::TRAP_HVC, 1), (id::REFUSED_CALL, 1)]));
     let immediate = counted(|| assert_eq!(simple(call::Conduit::Smc1, VERSION, &[]), abi::NOT_SUPPORTED));
     assert_eq!(immediate, only(&[(id::TRAP_SMC, 1), (id::REFUSED_CALL, 1)]));
     let psci = counted(|| assert_eq!(call::hvc(0x8400_001F, &[]), abi::NOT_SUPPORTED));

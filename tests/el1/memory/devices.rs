@@ -29,8 +29,10 @@ fn read32(address: u64) -> u32 {
     access(Access::Read32, address, 0).unwrap_or_else(|fault| panic!("{address:#x}: {fault:x?}")) as u32
 }
 
+/// In blocks of 2 MiB; in pages where Corevisor keeps one of them to itself, GICH of a GICv2.
 pub fn device_blocks_are_mapped_once() {
     const BLOCK: u64 = 2 << 20;
+    let is_block = tree::compatible("arm,gic-v3").is_some();
     let address = gic();
     let before = [stat(id::HOST_FAULT_DEVICE), stat(id::REFUSED_ACCESS)];
     read32(address);
@@ -39,7 +41,8 @@ pub fn device_blocks_are_mapped_once() {
         assert_eq!(register / BLOCK, address / BLOCK);
         read32(register);
     }
-    assert_eq!([stat(id::HOST_FAULT_DEVICE), stat(id::REFUSED_ACCESS)], [before[0] + 1, before[1]]);
+    let mapped = if is_block { 1 } else { 2 };
+    assert_eq!([stat(id::HOST_FAULT_DEVICE), stat(id::REFUSED_ACCESS)], [before[0] + mapped, before[1]]);
 }
 
 /// A PL011, by its identification, and by registers that keep what is written.
