@@ -76,7 +76,11 @@ pub fn restore_shadow_kvm_regs(d: &mut RData) -> Spec {
         // D-36: of an injected exception only the PC is left.
         ctxt.copy(&before, &["pstate", "spsr_0", "esr_el1"]);
         ctxt.set("pc", pc.wrapping_add(4));
+        if ctxt.get("pstate") & 0b11 << 10 != 0 {
+            d.tag(123);
+        }
     }
+    let ctxt = d.ctxt(vmid, vcpuid);
     ctxt.set("dirty", 0);
     ctxt.set("far_el2", 0);
     let addr = d.draw_core(vmid);

@@ -5,6 +5,7 @@ use super::machine::Hardware;
 use super::{fpsimd, vm_traps};
 use crate::addr::{HOSTVISOR, Pa, Vmid};
 use crate::machine::WorldSwitch;
+use crate::trap::inject::Pstate;
 use crate::vcpu::vgic::{Vgic, VgicEntry, VgicExit};
 use crate::vcpu::{ShadowContext, Sys, VirtualTimer};
 use crate::{read_sysreg, write_sysreg};
@@ -173,7 +174,10 @@ impl WorldSwitch for Hardware {
 
     fn core_handle_sys64(&self) {
         // SAFETY: used by the next ERET only.
-        unsafe { write_sysreg!("elr_el2", read_sysreg!("elr_el2").wrapping_add(4)) };
+        unsafe {
+            write_sysreg!("elr_el2", read_sysreg!("elr_el2").wrapping_add(4));
+            write_sysreg!("spsr_el2", read_sysreg!("spsr_el2") & !Pstate::BTYPE.bits());
+        }
     }
 
     fn vm_el2_restore_state(&self, v: Vmid, root: Pa) {

@@ -54,7 +54,8 @@ pub trait WorldSwitch: CpuFeatures {
     /// Its state goes to `vgic`, what is in it to `exit`, which is empty, and the interface is off.
     fn vgic_save(&self, vgic: &mut Vgic, exit: &mut VgicExit);
 
-    /// AM-111 `core_handle_sys64`: ELR_EL2 moves past the trapped instruction, which has no effect (D-41).
+    /// AM-111 `core_handle_sys64`: ELR_EL2 moves past the trapped instruction (D-41), to which no branch has led
+    /// (PSTATE.BTYPE is 0: D-123).
     fn core_handle_sys64(&self);
 
     /// AM-113 `vm_el2_restore_state`: `v` runs next, with the stage-2 table at `root`.

@@ -28,6 +28,8 @@ bitflags! {
         const ALLINT = 1 << 13;
         /// Illegal execution state.
         const IL = 1 << 20;
+        /// What kind of branch led to the instruction (FEAT_BTI).
+        const BTYPE = 0b11 << 10;
         /// Software step.
         const SS = 1 << 21;
         /// Privileged access never.

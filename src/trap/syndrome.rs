@@ -72,6 +72,11 @@ impl Syndrome {
         self.0 as u16
     }
 
+    /// ISS.TI of a trapped wait, bit 1: it was WFIT or WFET.
+    pub const fn is_wait_with_timeout(self) -> bool {
+        self.0 & 0b10 != 0
+    }
+
     /// ISS.SRT of a data abort with a valid ISS: the general register.
     pub const fn register(self) -> usize {
         (self.0 >> 16) as usize & 0x1F

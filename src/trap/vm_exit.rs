@@ -25,7 +25,8 @@ impl<M: WorldSwitch> Corevisor<M> {
         context: &mut ShadowContext,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<Next, Refused> {
-        match Syndrome(context.esr_el2).class() {
+        let syndrome = Syndrome(context.esr_el2);
+        match syndrome.class() {
             Class::Sys64 => Ok(self.vm_sysreg(context)),
             Class::Fp => {
                 self.machine().fpsimd_access(context);
@@ -40,6 +41,8 @@ impl<M: WorldSwitch> Corevisor<M> {
                 }
                 Pvops::NotOurs => Ok(Next::Host),
             },
+            // The ID registers do not offer it, as the host would not know when it ends.
+            Class::Wfx if syndrome.is_wait_with_timeout() => Ok(self.inject(context, Exception::Undefined)),
             Class::Wfx | Class::Hvc32 => Ok(Next::Host),
             Class::InstructionAbort | Class::DataAbort if self.can_be_served(context) => Ok(Next::Host),
             Class::InstructionAbort | Class::DataAbort => Ok(self.inject(context, Exception::ExternalAbort)),

@@ -8,6 +8,7 @@ use crate::corevisor::Corevisor;
 use crate::lock::{Guard, Held, Lock, rank};
 use crate::machine::Machine;
 use crate::refused::Refused;
+use crate::trap::inject::Pstate;
 use crate::vcpu::vgic::Vgic;
 use core::ops::{Index, IndexMut};
 
@@ -209,6 +210,12 @@ impl ShadowContext {
         vgic: Vgic::RESET,
         unfinished: None,
     };
+
+    /// The instruction at `pc` is over, though the CPU has not executed it. No branch led to the next one (D-123).
+    pub fn skip_instruction(&mut self) {
+        self.pc = self.pc.wrapping_add(4);
+        self.pstate &= !Pstate::BTYPE.bits();
+    }
 
     /// AM-75 `get_shadow_ctxt`: the register with the specification's number `index`. What is not accessible by number
     /// reads as 0 (D-44).

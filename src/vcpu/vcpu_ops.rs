@@ -89,7 +89,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         if let Some(exception) = requested(dirty) {
             self.update_exception_gp_regs(context, exception);
         } else if dirty & ShadowContext::DIRTY_PC != 0 {
-            context.pc = context.pc.wrapping_add(4);
+            context.skip_instruction();
         }
         context.dirty = 0;
         context.far_el2 = 0;

@@ -181,7 +181,7 @@ impl WorldSwitch for SimMachine {
     }
 
     fn core_handle_sys64(&self) {
-        self.with_cpu(|cpu| cpu.registers.pc = cpu.registers.pc.wrapping_add(4));
+        self.with_cpu(|cpu| cpu.registers.skip_instruction());
     }
 
     fn vm_el2_restore_state(&self, v: Vmid, root: Pa) {

@@ -168,6 +168,18 @@ fn what_a_vm_can_not_have_is_undefined_to_it() {
     }
 }
 
+// Tests: TD-2, VA-4
+#[test]
+fn a_wait_with_a_timeout_is_undefined() {
+    for (ti, next) in [(0, Next::Host), (1, Next::Host), (2, Next::Vm), (3, Next::Vm)] {
+        let mut guest = running_in(5);
+        assert_eq!(guest.trap(esr(0x01, ti)), next);
+        if next == Next::Vm {
+            assert_taken(&guest, 5, 0x200, Syndrome::IL, 88);
+        }
+    }
+}
+
 // Tests: VA-7
 #[test]
 fn an_exception_sets_the_bits_of_pstate_that_hardware_would() {

@@ -162,6 +162,20 @@ fn an_sgi_is_the_hosts_to_deliver() {
     assert_eq!(guest.told(), [sys64(SGI1R, 31, false), 0, 0]);
 }
 
+// Tests: TD-2, VO-2
+#[test]
+fn after_a_skipped_instruction_no_branch_is_remembered() {
+    const BTYPE: u64 = 0b11 << 10;
+    for name in [ACTLR, SGI1R] {
+        let mut guest = running(true);
+        guest.core.machine().with_cpu(|cpu| cpu.registers.pstate |= BTYPE);
+        if guest.trap(sys64(name, 9, false)) == Next::Host {
+            assert_eq!(guest.run(), Next::Vm);
+        }
+        assert_eq!((guest.cpu().registers.pc, guest.cpu().registers.pstate), (IMAGE + 4, 0x3C5), "{name:?}");
+    }
+}
+
 // Tests: TD-2
 // ATTACKS 47: debug registers of a VM stay 0, whatever it writes, and those of the host are its own again.
 #[test]

@@ -5,6 +5,7 @@ mod basics;
 mod interrupts;
 mod lists;
 mod many;
+mod traps;
 
 crate::tests! {
     basics:
@@ -28,4 +29,6 @@ crate::tests! {
         two_vms_at_once,
         everything_at_once,
         destroyed_while_it_runs;
+    traps:
+        what_a_vm_is_trapped_at;
 }

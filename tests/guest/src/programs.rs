@@ -22,5 +22,6 @@ programs! {
     sleep,
     spin,
     team,
+    traps,
     vault,
 }
