@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Nothing of a VM is left in memory that the host can read.
 
-use super::search::{Found, all_ram};
+use super::search::{Found, all_ram, is_a_vms};
 use crate::rt::PAGE;
 use crate::rt::call::{host, stat};
 use crate::say;
@@ -32,27 +32,27 @@ fn assert_clean(found: Found, refused: u64) {
 }
 
 pub fn nothing_is_left_after_destroy() {
-    let corevisor = all_ram().refused;
+    let corevisor = all_ram(is_a_vms).refused;
     let vm = full_of_secrets(0x11, false);
     let pages = stat(id::VM_PAGES);
-    assert_clean(all_ram(), corevisor + pages);
+    assert_clean(all_ram(is_a_vms), corevisor + pages);
     vm.destroy();
-    assert_clean(all_ram(), corevisor);
+    assert_clean(all_ram(is_a_vms), corevisor);
     say!("{corevisor} pages are Corevisor's, {pages} were the VM's");
 }
 
 /// Those that the VM lets the host see are found, all of them and no others: the search works.
 pub fn secrets_of_granted_pages_are_found() {
-    let corevisor = all_ram().refused;
+    let corevisor = all_ram(is_a_vms).refused;
     let vm = full_of_secrets(0x13, true);
-    let found = all_ram();
+    let found = all_ram(is_a_vms);
     assert_eq!((found.words, found.refused), (SMALL * PAGE / 8, corevisor + stat(id::VM_PAGES) - SMALL), "{found:x?}");
     vm.destroy();
-    assert_clean(all_ram(), corevisor);
+    assert_clean(all_ram(is_a_vms), corevisor);
 }
 
 pub fn nothing_is_left_after_power_off_and_clear() {
-    let corevisor = all_ram().refused;
+    let corevisor = all_ram(is_a_vms).refused;
     let vm = full_of_secrets(0x17, false);
     while !vm.is_off() {
         let exit = vm.enter(0).expect("VCPU_RUN");
@@ -69,7 +69,7 @@ pub fn nothing_is_left_after_power_off_and_clear() {
         assert!(refused <= BLOCK / PAGE - SMALL, "{refused} pages are not the VM's");
     }
     assert_eq!(stat(id::VM_PAGES), 0);
-    assert_clean(all_ram(), corevisor);
+    assert_clean(all_ram(is_a_vms), corevisor);
     vm.destroy();
-    assert_clean(all_ram(), corevisor);
+    assert_clean(all_ram(is_a_vms), corevisor);
 }

@@ -10,6 +10,8 @@
 guest_entry:
     adr     x20, {boot}
     b       set_up
+// Here (protocol::WITNESS), if it is to note all registers first.
+    b       state_witness
 
 // Where CPU_ON starts all others. x0 = what the caller gave CPU_ON.
     .global secondary_entry

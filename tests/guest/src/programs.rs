@@ -11,6 +11,7 @@ macro_rules! programs {
 
 programs! {
     burglar,
+    canaries,
     clock,
     compute,
     fault,
@@ -24,4 +25,5 @@ programs! {
     team,
     traps,
     vault,
+    witness,
 }

@@ -58,3 +58,24 @@ pub const fn program(name: &str) -> u64 {
     }
     hash
 }
+
+/// Offset in the image where a boot vCPU starts that notes its registers first.
+pub const WITNESS: u64 = 8;
+
+/// Offsets in the desk's hook for the program `canaries`.
+pub mod canaries {
+    /// Read: the instruction, or 0 for the end.
+    pub const INSTRUCTION: u64 = 0;
+    /// Read: the canaries' seed.
+    pub const SEED: u64 = 8;
+    /// Read: which general registers are as the host wants them.
+    pub const CHOSEN: u64 = 16;
+    /// Read: whether the instruction is refused, so that a handler runs.
+    pub const HANDLED: u64 = 24;
+    /// Read: the general registers that it changes. The instruction is the next thing that the VM does.
+    pub const CHANGED: u64 = 32;
+    /// Read: the general registers that the host wants.
+    pub const X: u64 = 0x100;
+    /// Number of the canary in CNTV_CVAL_EL0.
+    pub const TIMER: u64 = 0xF0;
+}

@@ -162,6 +162,44 @@ state_store_vectors:
     .global state_slot
     state_exchange any, state_slot: nop
 
+// A vCPU's first instructions: all registers to WITNESSED, or HVC #0x77 if one of x1 to x30 is not zero.
+    .global state_witness
+state_witness:
+    .irp n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30
+    cbnz    x\n, 9f
+    .endr
+    adrp    x2, {witnessed}
+    add     x2, x2, :lo12:{witnessed}
+    str     x0, [x2], #8
+    state_read_sys
+    mrs     x1, id_aa64isar1_el1
+    tst     x1, #0xff0
+    b.eq    1f
+    state_read_keys
+    b       2f
+1:  add     x2, x2, #80
+2:  mrs     x1, daif
+    str     x1, [x2], #8
+    mov     x1, sp
+    str     x1, [x2], #8
+    mrs     x1, cntv_ctl_el0
+    str     x1, [x2], #8
+    mrs     x1, cntv_cval_el0
+    str     x1, [x2], #8
+    mov     x1, #(3 << 20)
+    msr     cpacr_el1, x1
+    isb
+    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    str     q\n, [x2], #16
+    .endr
+    mrs     x1, fpsr
+    str     x1, [x2], #8
+    mrs     x1, fpcr
+    str     x1, [x2]
+    b       image_start
+9:  hvc     #0x77
+    b       9b
+
     .arch_extension nosve
     .arch_extension nosimd
     .arch_extension nofp

@@ -57,6 +57,9 @@ pub struct Room {
     pub state: State,
 }
 
+/// What `state_witness` has found: x0, system registers and keys, DAIF, SP, the virtual timer, and FP registers.
+pub static mut WITNESSED: [u64; 1 + SYS + 4 + 66] = [0; 1 + SYS + 4 + 66];
+
 /// A register that is not what it should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Difference {
@@ -108,6 +111,7 @@ macro_rules! system_registers {
             vectors_in = const offset_of!(State, vectors_in),
             vectors_out = const offset_of!(State, vectors_out),
             saved = const offset_of!(State, saved),
+            witnessed = sym WITNESSED,
         );
     };
 }
