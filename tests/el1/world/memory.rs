@@ -37,6 +37,14 @@ pub fn take_block() -> u64 {
     free().pop().expect("enough RAM")
 }
 
+/// Takes these blocks; whether all were free, else none is taken.
+pub fn take_these_blocks<const N: usize>(wanted: [u64; N]) -> bool {
+    let mut free = free();
+    let all_free = wanted.iter().all(|block| free.contains(block));
+    free.retain(|block| !all_free || !wanted.contains(block));
+    all_free
+}
+
 /// Gives a block back, which must be the host's again.
 pub fn return_block(block: u64) {
     free().push(block);

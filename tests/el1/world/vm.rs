@@ -241,6 +241,11 @@ impl Vm {
         self.off.load(Ordering::SeqCst)
     }
 
+    /// Notes that it can't run any more, without a word to its vCPUs.
+    pub fn note_off(&self) {
+        self.off.store(true, Ordering::SeqCst);
+    }
+
     /// What has become of it, if it has come to an end.
     pub fn outcome(&self) -> Option<Outcome> {
         *self.outcome.lock()
@@ -260,6 +265,11 @@ impl Vm {
         let block = memory::take_block();
         self.blocks.lock().push(block);
         block
+    }
+
+    /// Notes that a block, or a part of it, is the VM's. The host gets it back by [`Self::destroy`].
+    pub fn add_block(&self, block: u64) {
+        self.blocks.lock().push(block);
     }
 
     /// A fresh page, likewise.

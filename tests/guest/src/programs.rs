@@ -14,7 +14,9 @@ programs! {
     canaries,
     clock,
     compute,
+    edges,
     fault,
+    keeper,
     memory,
     power,
     registers,
@@ -25,5 +27,6 @@ programs! {
     team,
     traps,
     vault,
+    watcher,
     witness,
 }
