@@ -5,12 +5,12 @@ use super::victim::{
     NOBODY, Watch, assert_scrubbed, balance, clock, destroy, owner, return_block, setup, stumble, turn, with_victim,
     with_young_victim,
 };
-use crate::rt::call::{Conduit, host, stat, with_canaries};
+use crate::rt::call::{host, stat};
 use crate::rt::{PAGE, console, tree};
 use crate::world::protocol::{IMAGE, SMALL_PAGES};
 use crate::world::vm::to_the_end;
 use crate::world::{BLOCK, Setup, Vm, memory, scheduler};
-use corevisor::abi::{DENIED, HOST_CALL_BASE, INVALID_PARAMETER, host_call as n, stat as id};
+use corevisor::abi::{DENIED, INVALID_PARAMETER, host_call as n, stat as id};
 
 /// A guest address that no image has.
 const FREE: u64 = 0x7000_0000;

@@ -12,9 +12,11 @@ type Blocks = ArrayVec<u64, 1024>;
 static FREE: Once<Mutex<Blocks>> = Once::new();
 
 /// What the host must not give away: itself, its device tree, the ramdisk; and what is Corevisor's.
-fn used() -> impl Iterator<Item = Range<u64>> {
+fn used() -> impl Iterator<Item = Range<u64>> + Clone {
+    static USED: Once<ArrayVec<Range<u64>, 12>> = Once::new();
     let fdt = harness::tree_address();
-    [machine::image(), fdt..fdt + BLOCK, bundle::range()].into_iter().chain(tree::corevisor())
+    let find = || [machine::image(), fdt..fdt + BLOCK, bundle::range()].into_iter().chain(tree::corevisor()).collect();
+    USED.call_once(find).iter().cloned()
 }
 
 /// All whole blocks of RAM that can be given away.
