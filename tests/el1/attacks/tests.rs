@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The list of tests.
 
+mod fuzz;
 mod life;
 mod pages;
 mod races;
@@ -48,4 +49,7 @@ crate::tests! {
         a34_a_vcpu_on_two_cpus,
         a35_destroyed_while_it_is_run,
         a36_run_while_it_is_made;
+    fuzz:
+        any_call_at_any_time,
+        a_vm_that_tries_everything;
 }

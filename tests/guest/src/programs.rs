@@ -21,6 +21,7 @@ programs! {
     power,
     registers,
     ring,
+    rioter,
     secret,
     sleep,
     spin,
