@@ -5,12 +5,12 @@ use super::victim::{
     NOBODY, Watch, assert_scrubbed, balance, clock, destroy, owner, return_block, setup, stumble, turn, with_victim,
     with_young_victim,
 };
-use crate::rt::call::{host, stat};
+use crate::rt::call::{Conduit, host, stat, with_canaries};
 use crate::rt::{PAGE, console, tree};
 use crate::world::protocol::{IMAGE, SMALL_PAGES};
 use crate::world::vm::to_the_end;
 use crate::world::{BLOCK, Setup, Vm, memory, scheduler};
-use corevisor::abi::{DENIED, INVALID_PARAMETER, host_call as n, stat as id};
+use corevisor::abi::{DENIED, HOST_CALL_BASE, INVALID_PARAMETER, host_call as n, stat as id};
 
 /// A guest address that no image has.
 const FREE: u64 = 0x7000_0000;
@@ -20,6 +20,42 @@ pub fn a17_lives_leave_nothing() {
     for _ in 0..LIVES {
         with_young_victim(|vm| _ = stumble(vm));
     }
+}
+
+/// VM_MEASUREMENT of a VM.
+fn measurement(v: u64) -> Result<[u64; 4], i64> {
+    let registers = with_canaries(Conduit::Hvc, (HOST_CALL_BASE + n::VM_MEASUREMENT).into(), &[v, 0, 0, 0, 0], 6);
+    match registers[0] as i64 {
+        0 => Ok([registers[1], registers[2], registers[3], registers[4]]),
+        error => Err(error),
+    }
+}
+
+/// The image is measured as it is when the host can't reach it any more.
+pub fn a27_an_image_altered_after_it_was_handed_over() {
+    let measured = |alter: &dyn Fn(u64)| {
+        let vm = Vm::register(&setup());
+        let block = vm.load(&setup());
+        alter(block);
+        assert_eq!(vm.verify(), 0);
+        let found = measurement(vm.id());
+        destroy(vm);
+        found.expect("a measurement")
+    };
+    let before = balance();
+    let plain = measured(&|_| {});
+    assert_eq!(measured(&|_| {}), plain);
+    let last = (setup().image.bytes.len() as u64 - 1) & !7;
+    for at in [0, 0x1008, last] {
+        assert_ne!(
+            measured(&|block| memory::write(block + at, memory::read(block + at) ^ 1)),
+            plain,
+            "word at {at:#x}"
+        );
+    }
+    // What is in the block besides the image does not come with it.
+    assert_eq!(measured(&|block| memory::write(block + BLOCK - 8, 0x0057_A7E5)), plain);
+    assert_eq!(balance(), before);
 }
 
 pub fn a29_out_of_order() {

@@ -32,6 +32,7 @@ crate::tests! {
         a19_edges_of_memory;
     life:
         a17_lives_leave_nothing,
+        a27_an_image_altered_after_it_was_handed_over,
         a29_out_of_order,
         a30_images,
         a37_a_number_that_is_used_again,
