@@ -212,10 +212,10 @@ pub fn a18_pages_that_a_vcpu_still_sees() {
     vm.set_hook(|_, _, _, _| 1);
     let end = machine::after(20);
     while !vm.is_off() {
-        if vm.vcpus[0].change_state(State::Ready, State::Running) {
-            if let Ok(exit) = vm.enter(0) {
-                leave_others(vm, exit);
-            }
+        if vm.vcpus[0].change_state(State::Ready, State::Running)
+            && let Ok(exit) = vm.enter(0)
+        {
+            leave_others(vm, exit);
         }
         assert!(machine::now() < end);
     }

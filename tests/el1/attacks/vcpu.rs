@@ -43,7 +43,7 @@ pub fn a40_where_a_vcpu_starts() {
     }
     // EL2h, EL3, AArch32, an illegal state: it starts at EL1 all the same.
     vm.vcpus[0].set_start(IMAGE, 0);
-    vm.vcpus[0].set_word(run_page::PSTATE, u64::MAX & !0x1F | 0b01001);
+    vm.vcpus[0].set_word(run_page::PSTATE, !0x1F | 0b01001);
     turn(vm);
     turn(vm);
     destroy(vm);
