@@ -268,7 +268,7 @@ fn devices(
             Some(Device::Gic(Gic::V2)) => {
                 found.gic.get_or_insert(Gic::V2);
                 // Its windows are GICD, GICC, GICH, GICV.
-                found.gich = window(path, node, 2).map(|gich| gich.align_out(PAGE_SIZE));
+                found.gich = window(path, node, 2).map(whole_gich);
             }
             Some(Device::Timer) => found.timer = true,
             Some(Device::Psci) => {
@@ -293,6 +293,13 @@ fn devices(
         }
     }
     Ok(())
+}
+
+/// `gich` in whole pages, and no less than a GIC-400 has: the registers of the CPU that asks, and then those of each CPU,
+/// whichever asks (Arm DDI 0471, 3.2), which not every device tree names.
+fn whole_gich(gich: Range) -> Range {
+    const SIZE: u64 = 2 * PAGE_SIZE;
+    Range::new(gich.start, gich.size().max(SIZE)).unwrap_or(gich).align_out(PAGE_SIZE)
 }
 
 /// The first `reg` range of `node` as a CPU sees it.

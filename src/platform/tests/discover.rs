@@ -83,7 +83,7 @@ fn the_hypervisors_registers_of_a_gicv2_are_found() {
         )
     };
     assert_eq!(gich(4, 0x1_0000), Some(range(0x0803_0000, 0x1_0000)));
-    assert_eq!(gich(3, 0x200), Some(range(0x0803_0000, 0x1000)), "whole pages");
+    assert_eq!(gich(3, 0x200), Some(range(0x0803_0000, 0x2000)), "with those of other CPUs");
     assert_eq!(gich(2, 0x1_0000), None, "a GICv2 without them");
     with(|_| {}, |found| assert_eq!(found.unwrap().gich, None, "a GICv3"));
 }
