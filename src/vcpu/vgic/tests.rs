@@ -103,7 +103,7 @@ fn list_registers_that_are_not_there_are_not_looked_at() {
         assert_eq!((asked, entry.list().len()), (words, interface.list_registers));
     }
     let all = Interface { list_registers: 16, ..V3 };
-    let list: [u64; 16] = core::array::from_fn(|i| PENDING | 32 + i as u64);
+    let list: [u64; 16] = core::array::from_fn(|i| PENDING | (32 + i as u64));
     assert_eq!(ask(all, &list).unwrap().list(), list);
     assert!(ask(Interface { ids: Ids::V3 { end: 1 << 24 }, ..V3 }, &[PENDING | 65536]).is_ok());
 }

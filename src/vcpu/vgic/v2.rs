@@ -23,11 +23,13 @@ const GROUP_1: Field = Field { bits: 1, v3: 60, v2: 30 };
 const HW: Field = Field { bits: 1, v3: 61, v2: 31 };
 
 impl Field {
-    const fn to_v2(&self, v3: u64) -> u64 {
+    /// From GICv3's to GICv2's.
+    const fn take_v3(&self, v3: u64) -> u64 {
         (v3 >> self.v3 & self.bits) << self.v2
     }
 
-    const fn from_v2(&self, v2: u64) -> u64 {
+    /// And back.
+    const fn take_v2(&self, v2: u64) -> u64 {
         (v2 >> self.v2 & self.bits) << self.v3
     }
 }
@@ -35,17 +37,17 @@ impl Field {
 /// What a list register has, whether its interrupt is a physical one, too, or not.
 const COMMON: [Field; 4] = [PRIORITY, STATE, GROUP_1, HW];
 
-/// GICH_LR for a list register of GICv3's that [`super::VgicEntry::new`] has found right for a GICv2.
+/// GICH_LR for a list register of GICv3's that [`super::VgicEntry::fill`] has found right for a GICv2.
 pub fn to_v2(v3: u64) -> u32 {
-    let common = COMMON.iter().fold(v3 & VIRTUAL_ID, |v2, field| v2 | field.to_v2(v3));
-    let other = if HW.to_v2(v3) != 0 { PHYSICAL_ID.to_v2(v3) } else { v3 & SOURCE | EOI.to_v2(v3) };
+    let common = COMMON.iter().fold(v3 & VIRTUAL_ID, |v2, field| v2 | field.take_v3(v3));
+    let other = if HW.take_v3(v3) != 0 { PHYSICAL_ID.take_v3(v3) } else { v3 & SOURCE | EOI.take_v3(v3) };
     (common | other) as u32
 }
 
 /// The list register of GICv3's that says the same as the GICH_LR `v2`.
 pub fn from_v2(v2: u32) -> u64 {
     let v2 = u64::from(v2);
-    let common = COMMON.iter().fold(v2 & VIRTUAL_ID, |v3, field| v3 | field.from_v2(v2));
-    let other = if HW.from_v2(v2) != 0 { PHYSICAL_ID.from_v2(v2) } else { v2 & SOURCE | EOI.from_v2(v2) };
+    let common = COMMON.iter().fold(v2 & VIRTUAL_ID, |v3, field| v3 | field.take_v2(v2));
+    let other = if HW.take_v2(v2) != 0 { PHYSICAL_ID.take_v2(v2) } else { v2 & SOURCE | EOI.take_v2(v2) };
     common | other
 }
