@@ -212,12 +212,33 @@ pub mod stat {
     pub const COUNT: u64 = 22;
 }
 
-/// Calls of a VM, in x0 of an HVC instruction: x2 = first guest address, x3 = bytes. No result.
+/// Calls of a VM, by HVC #0 with the call in x0.
 pub mod vm_call {
-    /// Shares pages with the host (specification: `HVC_KVM_SET_DESC_PFN`).
+    /// x2 = first guest address, x3 = bytes. Shares pages with the host (specification: `HVC_KVM_SET_DESC_PFN`). No result.
     pub const SET_DESC_PFN: u64 = 11;
-    /// Ends that (specification: `HVC_KVM_UNSET_DESC_PFN`).
+    /// The same arguments. Ends that (specification: `HVC_KVM_UNSET_DESC_PFN`). No result.
     pub const UNSET_DESC_PFN: u64 = 12;
+
+    /// Whose calls these are, as the four words that [`super::CALL_UID`] returns to a VM:
+    /// 28b46fb6-2ec5-11e9-a9ca-4b564d003a74, by which Linux knows KVM (Linux: `Documentation/virt/kvm/arm/hypercalls.rst`, as
+    /// for the following calls).
+    pub const KVM_UID: [u32; 4] = [0xB66F_B428, 0xE911_C52E, 0x564B_CAA9, 0x743A_004D];
+    /// Returns x0 = [`FEATURES_BITMAP`], x1 to x3 = 0.
+    pub const FEATURES: u32 = 0x8600_0000;
+    /// x1 to x3 = 0. Returns x0 = bytes of a page, which is what the next three calls are about.
+    pub const HYP_MEMINFO: u32 = 0xC600_0002;
+    /// x1 = guest address of a page of RAM that the VM shares with nobody, x2 and x3 = 0. Shares it with the host.
+    pub const MEM_SHARE: u32 = 0xC600_0003;
+    /// x1 = guest address of a page that the VM shares, x2 and x3 = 0. Ends that.
+    pub const MEM_UNSHARE: u32 = 0xC600_0004;
+    /// x1 = guest address of a page, x2 and x3 = 0. Whether the host emulates accesses there.
+    pub const MMIO_GUARD: u32 = 0xC600_0007;
+    /// Returns x0 = 0, x1 to x5 as [`super::host_call::VM_MEASUREMENT`], of the VM itself.
+    pub const MEASUREMENT: u32 = super::HOST_CALL_BASE + super::host_call::VM_MEASUREMENT;
+    /// What [`FEATURES`] says of a shared VM, which needs none of the others.
+    pub const FEATURES_BITMAP_SHARED: u32 = 1 << 0;
+    /// Bit n: the call with number n in 0x8600_0000 or 0xC600_0000 exists.
+    pub const FEATURES_BITMAP: u32 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 7;
 }
 
 /// Why a vCPU stopped running: what VCPU_RUN returns in x0.
@@ -278,7 +299,7 @@ pub mod run_page {
     /// From here on: a saved vCPU, as SAVE_CRYPT_VCPU writes it. LOAD_CRYPT_VCPU reads it.
     pub const SEALED: u64 = 1024;
     /// Words of a saved vCPU.
-    pub const SEALED_WORDS: usize = 170;
+    pub const SEALED_WORDS: usize = 173;
 
     /// Bits of [`FLAGS`]. What the exception says of the access is not the host's choice; an abort goes before an undefined
     /// instruction.

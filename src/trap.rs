@@ -17,7 +17,9 @@ mod tests;
 mod trap_dispatcher;
 mod trap_handler;
 mod trap_handler_raw;
+mod vm_call;
 mod vm_exit;
+mod vm_psci;
 mod vm_sysreg;
 
 pub use fault_handler::{HostAbort, Verdict, hpfar_ipa};
@@ -27,10 +29,12 @@ pub use log_read::LogSource;
 pub use psci::{CpuState, Firmware, HostCpus};
 pub use pvops::Pvops;
 pub use smccc::Conduit;
+pub(crate) use smccc::SVE_HINT;
 pub use syndrome::{Class, Syndrome};
 pub use sysreg::SysregAnswer;
 pub use trap_handler::HostAction;
 pub use trap_handler_raw::Exit;
+pub use vm_call::MAX_MMIO_ADDR;
 pub(crate) use vm_sysreg::written_sgi;
 
 /// The host's x0 to x30 as the vectors saved them: its shadow context (AM-99 `host_to_core`, AM-101 `core_to_host`).

@@ -110,6 +110,8 @@ pub struct Owners<R> {
     pages: [u64; VMID_COUNT],
     /// Those of them whose count is 0.
     private: [u64; VMID_COUNT],
+    /// The VMs, by bit, all of whose pages are granted to the host: [`crate::vm::VmFlags::SHARED`].
+    granting: u32,
 }
 
 impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> Owners<R> {
@@ -123,7 +125,7 @@ impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> Owners<R> {
                 private[owner.index()] += u64::from(record.is_private());
             }
         }
-        Self { records, pages, private }
+        Self { records, pages, private, granting: 0 }
     }
 }
 
@@ -156,7 +158,7 @@ impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> S2PageSection<'_, R> {
     }
 
     fn update(&mut self, pfn: Pfn, change: impl FnOnce(S2Page) -> S2Page) {
-        let Owners { records, pages, private } = &mut *self.owners;
+        let Owners { records, pages, private, .. } = &mut *self.owners;
         if let Some(index) = self.regions.get_s2_page_index(pfn)
             && let Some(record) = records.as_mut().get_mut(index)
         {
@@ -191,6 +193,17 @@ impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> S2PageSection<'_, R> {
             *records -= u64::from(record.is_some());
         }
         (at - found, found)
+    }
+
+    /// From now on each page that `v`, which has none yet, gets is granted to the host; or not any more.
+    pub fn set_granting(&mut self, v: Vmid, granting: bool) {
+        let bit = 1 << v.index();
+        self.owners.granting = if granting { self.owners.granting | bit } else { self.owners.granting & !bit };
+    }
+
+    /// How often a page of `v` is shared without a call of the VM's: the grant that a shared VM can't take back.
+    pub fn standing_grants(&self, v: Vmid) -> u8 {
+        (self.owners.granting >> v.index() & 1) as u8
     }
 
     /// How many of those are shared with nobody.

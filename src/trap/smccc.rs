@@ -20,21 +20,26 @@ pub enum Conduit {
 }
 
 /// Version that we implement.
-const SMCCC_1_2: u64 = 0x0001_0002;
-const SMCCC_VERSION: u32 = 0x8000_0000;
-const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
+pub(super) const SMCCC_1_2: u64 = 0x0001_0002;
+pub(super) const SMCCC_VERSION: u32 = 0x8000_0000;
+pub(super) const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
 const SMCCC_ARCH_SOC_ID: u32 = 0x8000_0002;
-const ARCH_WORKAROUND_1: u32 = 0x8000_8000;
-const ARCH_WORKAROUND_2: u32 = 0x8000_7FFF;
-const ARCH_WORKAROUND_3: u32 = 0x8000_3FFF;
+pub(super) const ARCH_WORKAROUND_1: u32 = 0x8000_8000;
+pub(super) const ARCH_WORKAROUND_2: u32 = 0x8000_7FFF;
+pub(super) const ARCH_WORKAROUND_3: u32 = 0x8000_3FFF;
 /// PSCI function ids (DEN0022) are these plus 0 to 0x1F.
 const PSCI_32: u32 = 0x8400_0000;
 const PSCI_64: u32 = 0xC400_0000;
 /// TRNG (DEN0098): version, features, UUID, and the random numbers themselves, which come in registers.
 const TRNG: [u32; 5] = [0x8400_0050, 0x8400_0051, 0x8400_0052, 0x8400_0053, 0xC400_0053];
 /// Bit 16: "no SVE state to preserve", a hint (SMCCC 1.3).
-const SVE_HINT: u32 = 1 << 16;
+pub(crate) const SVE_HINT: u32 = 1 << 16;
 const CALL_64: u32 = 1 << 30;
+
+/// Whether `id` is of a PSCI function.
+pub(super) const fn is_psci(id: u32) -> bool {
+    matches!(id & !0x1F, PSCI_32 | PSCI_64)
+}
 
 impl<M: Machine + LogSource> Corevisor<M> {
     /// Carries out the call in `regs` (id in w0, arguments from x1) of an instruction with immediate `immediate`.
@@ -59,7 +64,7 @@ impl<M: Machine + LogSource> Corevisor<M> {
                 self.forward(id, regs);
             }
             _ if TRNG.contains(&id) => self.forward(id, regs),
-            _ if matches!(id & !0x1F, PSCI_32 | PSCI_64) => self.psci(id, regs, outer),
+            _ if is_psci(id) => self.psci(id, regs, outer),
             abi::CALL_UID => {
                 for (reg, word) in regs.iter_mut().zip(abi::UID) {
                     *reg = word.into();

@@ -89,14 +89,7 @@ impl<M: Machine + LogSource> Corevisor<M> {
             }
             HostCall::DestroyVm { v } => self.destroy_vm(v, outer),
             HostCall::LogRead { position } => Ok(self.log_read(position, regs)),
-            HostCall::VmMeasurement { v } => {
-                let (measurement, flags) = self.measurement(v, outer)?;
-                for (reg, word) in regs[1..5].iter_mut().zip(measurement.as_chunks::<8>().0) {
-                    *reg = u64::from_le_bytes(*word);
-                }
-                regs[5] = flags.bits();
-                Ok(0)
-            }
+            HostCall::VmMeasurement { v } => self.show_measurement(v, regs, outer),
             HostCall::Stats { counter } => {
                 regs[1] = self.stat(counter, outer)?;
                 Ok(0)

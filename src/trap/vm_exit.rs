@@ -5,7 +5,7 @@ use super::fault_handler::hpfar_ipa;
 use super::inject::Exception;
 use super::pvops::Pvops;
 use super::syndrome::{Class, Syndrome};
-use crate::abi::exit;
+use crate::abi::{NOT_SUPPORTED, exit};
 use crate::addr::Vmid;
 use crate::corevisor::Corevisor;
 use crate::lock::Held;
@@ -32,18 +32,10 @@ impl<M: WorldSwitch> Corevisor<M> {
                 self.machine().fpsimd_access(context);
                 Ok(Next::Vm)
             }
-            Class::Hvc64 => match self.core_handle_pvops(v, context, outer)? {
-                Pvops::Done => Ok(Next::Vm),
-                Pvops::Unfinished => {
-                    // As if an interrupt had come first.
-                    context.ec = exit::IRQ;
-                    Ok(Next::Host)
-                }
-                Pvops::NotOurs => Ok(Next::Host),
-            },
+            Class::Hvc32 | Class::Hvc64 => self.hvc(v, context, outer),
             // The ID registers do not offer it, as the host would not know when it ends.
             Class::Wfx if syndrome.is_wait_with_timeout() => Ok(self.inject(context, Exception::Undefined)),
-            Class::Wfx | Class::Hvc32 => Ok(Next::Host),
+            Class::Wfx => Ok(Next::Host),
             Class::InstructionAbort | Class::DataAbort if self.can_be_served(context) => Ok(Next::Host),
             Class::InstructionAbort | Class::DataAbort => Ok(self.inject(context, Exception::ExternalAbort)),
             Class::Smc32 | Class::Smc64 | Class::Other(_) => Ok(self.inject(context, Exception::Undefined)),
@@ -63,5 +55,28 @@ impl<M: WorldSwitch> Corevisor<M> {
     fn can_be_served(&self, context: &ShadowContext) -> bool {
         let reachable = hpfar_ipa(context.hpfar_el2).is_some_and(|ipa| self.in_reach(ipa));
         Syndrome(context.esr_el2).is_translation_fault() && reachable
+    }
+
+    /// The HVC instruction of `v`: a call to Corevisor, or to the host. SMCCC reserves all immediates but 0 for hypervisors;
+    /// there is no call for any other.
+    fn hvc<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        context: &mut ShadowContext,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<Next, Refused> {
+        if Syndrome(context.esr_el2).immediate() != 0 {
+            context.x[0] = NOT_SUPPORTED as u64;
+            return Ok(Next::Vm);
+        }
+        match self.core_handle_pvops(v, context, outer)? {
+            Pvops::Done => Ok(Next::Vm),
+            Pvops::Unfinished => {
+                // As if an interrupt had come first.
+                context.ec = exit::IRQ;
+                Ok(Next::Host)
+            }
+            Pvops::NotOurs => self.vm_smccc(v, context, outer),
+        }
     }
 }

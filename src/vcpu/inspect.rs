@@ -39,7 +39,7 @@ impl Corevisor<SimMachine> {
         let (mut context, mut held) = self.context(v, vcpu, &mut nothing)?;
         let page = self.run_page(v, vcpu, &mut held)?;
         match function {
-            Auxiliary::ResetGp => return self.reset_gp_regs(v, page, &mut context, &mut held),
+            Auxiliary::ResetGp => return self.reset_gp_regs(v, vcpu, page, &mut context, &mut held),
             Auxiliary::ResetSys => self.reset_sys_regs(vcpu, &mut context),
             Auxiliary::Sync => self.sync_dirty_to_shadow(page, &mut context),
             Auxiliary::Wfx => self.prep_wfx(page, &mut context),

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! vCPUs, from the host's call to the simulated CPU's registers and back.
 
+mod calls;
 mod context;
 mod entry;
 mod exits;
 mod faults;
 mod injection;
 mod isolation;
+mod power;
 mod pvops;
+mod shared;
 mod states;
 mod switch;
 mod sysregs;
@@ -20,7 +23,7 @@ use crate::machine::Machine;
 use crate::machine::sim::Cpu;
 use crate::trap::{Exit, Registers, Syndrome};
 use crate::vcpu::{Next, ShadowContext};
-use crate::vm::{Image, VcpuState, VmInfo, VmState};
+use crate::vm::{Image, Power, VcpuState, VmInfo, VmState};
 use crate::world::{Core, GIB, MIB, World, range};
 
 /// Where the image of the VM is.
@@ -83,7 +86,11 @@ impl Guest {
     }
 
     fn at(v: Vmid) -> Self {
-        let core = World { ram: std::vec![range(GIB, 64 * MIB)], ..World::default() }.boot();
+        Self::of(&World { ram: std::vec![range(GIB, 64 * MIB)], ..World::default() }, v)
+    }
+
+    fn of(world: &World, v: Vmid) -> Self {
+        let core = world.boot();
         core.new_npt(v, &mut Held::nothing()).unwrap();
         record(&core, v, |info| {
             info.state = VmState::Verified;
@@ -102,6 +109,13 @@ impl Guest {
             guest.put(id, PSTATE, 0x3C5);
         }
         guest
+    }
+
+    /// The VM turns vCPU 1 on, where its image begins.
+    fn turn_on_other(&self) {
+        record(&self.core, vm(2), |info| {
+            info.vcpu_mut(vcpu(1)).power = Power::Pending { entry: IMAGE, argument: 0 };
+        });
     }
 
     /// Writes a word of a run page, as the host.

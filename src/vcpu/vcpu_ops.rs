@@ -3,6 +3,7 @@
 
 use super::context::ShadowContext;
 use super::run_page::RunPage;
+use super::vcpu_ops_aux::is_cpu_on;
 use crate::abi::exit;
 use crate::abi::run_page::inject;
 use crate::addr::{Ipa, PAGE_SIZE, VcpuId, Vmid};
@@ -12,6 +13,7 @@ use crate::machine::WorldSwitch;
 use crate::refused::Refused;
 use crate::trap::inject::Exception;
 use crate::trap::{Class, Syndrome, hpfar_ipa, written_sgi};
+use crate::vm::Power;
 
 /// The exception that a dirty word asks for. Of aborts it says no more than that there is one: instruction or data is
 /// what the trusted syndrome says.
@@ -21,6 +23,10 @@ fn requested(dirty: u64) -> Option<Exception> {
         return Some(Exception::ExternalAbort);
     }
     (dirty & inject::UNDEFINED != 0).then_some(Exception::Undefined)
+}
+
+fn is_hvc(context: &ShadowContext) -> bool {
+    matches!(Syndrome(context.esr_el2).class(), Class::Hvc32 | Class::Hvc64)
 }
 
 impl<M: WorldSwitch> Corevisor<M> {
@@ -60,7 +66,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     /// refused comes first, so that a refusal finds nothing changed. Lock VM(v), then those of MO-2.
     ///
     /// # Errors
-    /// [`Refused::Entry`] from VA-1; [`Refused::Argument`] for a page offered elsewhere than where the vCPU stumbled
+    /// [`Refused::State`] for a vCPU that is off; [`Refused::Entry`] from VA-1; [`Refused::Argument`] for a page offered elsewhere than where the vCPU stumbled
     /// (D-37), or those of VA-8.
     pub fn restore_shadow_kvm_regs<const OUTER: u8>(
         &self,
@@ -70,10 +76,13 @@ impl<M: WorldSwitch> Corevisor<M> {
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
         let page = self.run_page(v, vcpu, outer)?;
+        if self.starts_as_asked(v, vcpu, context, outer)? {
+            return Ok(());
+        }
         let mut dirty = context.dirty;
         if dirty == ShadowContext::NEVER_RUN {
             if !self.is_inc_exe(v, outer) {
-                self.reset_gp_regs(v, page, context, outer)?;
+                self.reset_gp_regs(v, vcpu, page, context, outer)?;
                 self.reset_sys_regs(vcpu, context);
             }
             context.dirty = 0;
@@ -83,8 +92,13 @@ impl<M: WorldSwitch> Corevisor<M> {
             self.post_handle_shadow_s2pt_fault(v, page, ipa, outer)?;
         }
         if context.ec == exit::TRAP {
+            let [call, target, ..] = context.x;
             self.sync_dirty_to_shadow(page, context);
             dirty |= self.asked_for(page, context);
+            let failed = context.dirty & 1 != 0 && context.x[0] as i32 != 0;
+            if failed && is_hvc(context) && is_cpu_on(call) {
+                self.acquire_lock_vm(v, outer).0.leave_off(target);
+            }
         }
         if let Some(exception) = requested(dirty) {
             self.update_exception_gp_regs(context, exception);
@@ -95,6 +109,26 @@ impl<M: WorldSwitch> Corevisor<M> {
         context.far_el2 = 0;
         context.flags &= !ShadowContext::PENDING_FAULT;
         Ok(())
+    }
+
+    /// A vCPU that CPU_ON named begins there (D-111). Whether this is one; one that is off runs only if `v` has yet to boot.
+    fn starts_as_asked<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        vcpu: VcpuId,
+        context: &mut ShadowContext,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<bool, Refused> {
+        let (mut vm, _) = self.acquire_lock_vm(v, outer);
+        if let Some((entry, argument)) = vm.take_start(vcpu) {
+            self.begin_as_asked(vcpu, context, [entry, argument]);
+            return Ok(true);
+        }
+        let boots = context.dirty == ShadowContext::NEVER_RUN && !vm.inc_exe;
+        if vm.vcpu(vcpu).power == Power::Off && !boots {
+            return Err(Refused::State(v));
+        }
+        Ok(false)
     }
 
     /// Where the host offers a page, if it does: it can only be where the last exit says that one is missing (D-37).

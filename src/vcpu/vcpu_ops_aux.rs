@@ -6,16 +6,15 @@
 use super::context::{Fp, ShadowContext, Sys, VirtualTimer};
 use super::run_page::RunPage;
 use super::vgic::Vgic;
-use crate::addr::{Ipa, PUD_SIZE, VcpuId, Vmid};
+use crate::addr::{Ipa, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::Held;
 use crate::machine::WorldSwitch;
 use crate::refused::Refused;
 use crate::trap::inject::{self, Exception, Interrupted, Pstate};
-use crate::trap::{Syndrome, hpfar_ipa};
+use crate::trap::{MAX_MMIO_ADDR, SVE_HINT, Syndrome, hpfar_ipa};
+use crate::vm::VmFlags;
 
-/// Guest addresses below are devices that the host emulates; from here on, memory (specification: `MAX_MMIO_ADDR`).
-const MAX_MMIO_ADDR: u64 = PUD_SIZE;
 /// PSTATE of an exception's handler: EL1h, DAIF masked (specification: `PSTATE_FAULT_BITS_64`).
 const PSTATE_FAULT_BITS_64: u64 = 0x3C5;
 /// SCTLR_EL1 with MMU and caches off: the RES1 bits.
@@ -25,10 +24,16 @@ const RESET_UNKNOWN: u64 = 0x1DE7_EC7E_DBAD_C0DE;
 
 /// PSCI functions that a VM's HVC may name (Arm DEN0022) and that the host is told more of than the name.
 mod psci {
+    pub const CPU_ON: u32 = 0x8400_0003;
     pub const CPU_ON_64: u32 = 0xC400_0003;
     pub const AFFINITY_INFO: u32 = 0x8400_0004;
     pub const AFFINITY_INFO_64: u32 = 0xC400_0004;
     pub const SYSTEM_OFF: u32 = 0x8400_0008;
+}
+
+/// Whether a VM that calls `function` asks for a vCPU to be turned on.
+pub(super) fn is_cpu_on(function: u64) -> bool {
+    matches!(function as u32 & !SVE_HINT, psci::CPU_ON | psci::CPU_ON_64)
 }
 
 /// The values after a reset, by name (D-29): `spec/layers/10-abi-flows.md` §10.8 with what it recommends. MPIDR_EL1 and
@@ -73,33 +78,61 @@ fn sanitise(pstate: u64) -> u64 {
     }
 }
 
+/// General and FP registers at a beginning.
+fn begin(context: &mut ShadowContext, pc: u64, pstate: u64) {
+    context.x = [0; 31];
+    context.sp_el0 = 0;
+    context.sp_el1 = 0;
+    context.elr_el1 = 0;
+    context.spsr_el1 = 0;
+    context.pstate = pstate;
+    context.pc = pc;
+    context.fp = Fp::ZERO;
+}
+
 impl<M: WorldSwitch> Corevisor<M> {
-    /// Spec: VA-1. The general and FP registers as they are at a vCPU's first entry. The host chooses where it starts,
-    /// within the VM's images, and at which level (D-38). The others become 0 (AM-83 `clear_shadow_gp_regs`, AM-84
+    /// Spec: VA-1. The registers with which `v` boots, on this vCPU: the general and FP registers as they are at a vCPU's
+    /// first entry. The host chooses where it starts, within the VM's images, at which level (D-38), and x0: 0, or within
+    /// the images, for a device tree, say (D-110). The others become 0 (AM-83 `clear_shadow_gp_regs`, AM-84
     /// `reset_fp_regs`). Lock VM(v).
     ///
+    /// In a shared VM the host chooses so for every vCPU, anywhere, and x1 to x30, too (D-115).
+    ///
     /// # Errors
-    /// [`Refused::Entry`] if that is in none of the images.
+    /// [`Refused::Entry`] if one of them is in none of the images; [`Refused::State`] if `v` has booted (D-111).
     pub(super) fn reset_gp_regs<const OUTER: u8>(
         &self,
         v: Vmid,
+        vcpu: VcpuId,
         page: RunPage,
         context: &mut ShadowContext,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
         let pc = self.get_int_pc(page);
-        if self.search_load_info(v, pc, outer).is_none() {
-            return Err(Refused::Entry(pc));
+        let pstate = sanitise(self.get_int_pstate(page));
+        let argument = self.get_int_gpr(page, 0);
+        // BO-1, and the decision, in one section.
+        let shared = {
+            let (mut vm, _) = self.acquire_lock_vm(v, outer);
+            vm.begin(v, vcpu, pc, argument)?;
+            vm.flags.contains(VmFlags::SHARED)
+        };
+        begin(context, pc, pstate);
+        context.x[0] = argument;
+        if shared {
+            for (i, register) in context.x.iter_mut().enumerate().skip(1) {
+                *register = self.get_int_gpr(page, i);
+            }
         }
-        context.x = [0; 31];
-        context.sp_el0 = 0;
-        context.sp_el1 = 0;
-        context.elr_el1 = 0;
-        context.spsr_el1 = 0;
-        context.pstate = sanitise(self.get_int_pstate(page));
-        context.pc = pc;
-        context.fp = Fp::ZERO;
         Ok(())
+    }
+
+    /// The registers of a vCPU that CPU_ON named: where and with what it begins is the VM's word, and none of the host's.
+    pub(super) fn begin_as_asked(&self, vcpu: VcpuId, context: &mut ShadowContext, [entry, argument]: [u64; 2]) {
+        *context = ShadowContext::ZERO;
+        begin(context, entry, PSTATE_FAULT_BITS_64);
+        context.x[0] = argument;
+        self.reset_sys_regs(vcpu, context);
     }
 
     /// Spec: VA-2. The system registers as they are at a vCPU's first entry (AM-20 `get_sys_reg_desc_val`).
@@ -141,8 +174,8 @@ impl<M: WorldSwitch> Corevisor<M> {
     ) {
         const IMMEDIATE: u64 = 0xFFFF;
         context.dirty = 1;
-        let shown = match context.x[0] as u32 {
-            psci::CPU_ON_64 => 0..=3,
+        let shown = match context.x[0] as u32 & !SVE_HINT {
+            psci::CPU_ON | psci::CPU_ON_64 => 0..=3,
             psci::AFFINITY_INFO | psci::AFFINITY_INFO_64 => 0..=2,
             psci::SYSTEM_OFF => {
                 self.set_vm_poweroff(v, outer);

@@ -10,6 +10,7 @@ use crate::corevisor::Corevisor;
 use crate::lock::Held;
 use crate::machine::Machine;
 use crate::refused::Refused;
+use crate::trap::Registers;
 use core::fmt;
 use sha2::{Digest as _, Sha256};
 
@@ -95,5 +96,23 @@ impl<M: Machine> Corevisor<M> {
         let (vm, _) = self.acquire_lock_vm(v, outer);
         let measurement = vm.measurement.filter(|_| vm.destroying.is_none());
         Ok((measurement.ok_or(Refused::State(v))?, vm.flags))
+    }
+
+    /// Writes it to x1 to x5, as VM_MEASUREMENT returns it. Returns what goes to x0. Lock VM(v).
+    ///
+    /// # Errors
+    /// As [`Self::measurement`]; nothing is written then.
+    pub(crate) fn show_measurement<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        regs: &mut Registers,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<u64, Refused> {
+        let (measurement, flags) = self.measurement(v, outer)?;
+        for (reg, word) in regs[1..5].iter_mut().zip(measurement.as_chunks::<8>().0) {
+            *reg = u64::from_le_bytes(*word);
+        }
+        regs[5] = flags.bits();
+        Ok(0)
     }
 }

@@ -58,6 +58,23 @@ pub enum VcpuState {
     Active,
 }
 
+/// Whether a vCPU is on, in the sense of PSCI. The host boots a VM with one vCPU; the others are on when the VM says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Power {
+    /// Off: it never ran, or called CPU_OFF.
+    #[default]
+    Off,
+    /// CPU_ON named it, and it has not been entered since.
+    Pending {
+        /// Where it begins, a multiple of 4.
+        entry: u64,
+        /// Its x0 there.
+        argument: u64,
+    },
+    /// On.
+    On,
+}
+
 /// A vCPU in the record of its VM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct VcpuInfo {
@@ -67,6 +84,8 @@ pub struct VcpuInfo {
     /// [`crate::abi::run_page`]. The host owns it; its count is one higher for as long as the vCPU exists, so that it
     /// can't be given to a VM.
     pub run_page: Option<Pfn>,
+    /// Whether it is on.
+    pub power: Power,
 }
 
 /// One image of a VM.
@@ -123,6 +142,8 @@ pub struct VmInfo {
     pub loaded_blocks: u64,
     /// Pages of the first image without a digest that are hashed already, and the hash so far.
     pub hashed: (u64, ImageHash),
+    /// The first of its vCPUs was entered.
+    pub booted: bool,
     /// Resumed from an encrypted image (AM-73, AM-74).
     pub inc_exe: bool,
     /// What it began as ([`crate::vm::measure`]); from when it is VERIFIED.
@@ -146,6 +167,40 @@ impl VmInfo {
     /// A vCPU, to change it.
     pub fn vcpu_mut(&mut self, vcpu: VcpuId) -> &mut VcpuInfo {
         &mut self.vcpus[vcpu.index()]
+    }
+
+    /// The image that `addr` is in; the last one that fits.
+    pub fn image_at(&self, addr: u64) -> Option<&Image> {
+        let inside = |image: &&Image| addr.checked_sub(image.load_addr.as_u64()).is_some_and(|at| at < image.load_size);
+        self.images.iter().rev().find(inside)
+    }
+
+    /// `vcpu` of `v`, whose record this is, begins where the host says: at `pc`, with `argument` in x0. Every vCPU of a shared
+    /// VM may, the one that boots of any other.
+    ///
+    /// # Errors
+    /// [`Refused::State`] if `v` has booted, [`Refused::Entry`] if `pc` or `argument` is in none of the images. An argument
+    /// of 0 tells of nothing. Not for a shared VM.
+    pub fn begin(&mut self, v: Vmid, vcpu: VcpuId, pc: u64, argument: u64) -> Result<(), Refused> {
+        let shared = self.flags.contains(VmFlags::SHARED);
+        if self.booted && !shared {
+            return Err(Refused::State(v));
+        }
+        let outside = |at: &u64| self.image_at(*at).is_none() && !shared;
+        if let Some(at) = [pc].into_iter().chain((argument != 0).then_some(argument)).find(outside) {
+            return Err(Refused::Entry(at));
+        }
+        self.booted = true;
+        self.vcpu_mut(vcpu).power = Power::On;
+        Ok(())
+    }
+
+    /// `vcpu` is about to be entered. If CPU_ON named it, it is on now: where it begins, and its x0 there.
+    pub fn take_start(&mut self, vcpu: VcpuId) -> Option<(u64, u64)> {
+        let power = &mut self.vcpu_mut(vcpu).power;
+        let Power::Pending { entry, argument } = *power else { return None };
+        *power = Power::On;
+        Some((entry, argument))
     }
 
     /// Asks that `v`, whose record this is, be in `state`. A VM that is being destroyed is in no state that a call asks for.

@@ -85,7 +85,8 @@ impl<M: Machine> Corevisor<M> {
         Ok(())
     }
 
-    /// Spec: MM-3. Makes `pfn` page `gfn` of the VM `v`. A page of the host that is not in use is taken from it; a page
+    /// Spec: MM-3. Makes `pfn` page `gfn` of the VM `v`. A page of the host that is not in use is taken from it, and granted
+    /// to it at once if `v` is a shared VM (D-115); a page
     /// of `v`'s whose place is not known, or is this one, stays `v`'s, with the grants that it has. Locks S2PAGE, then
     /// PT(0).
     ///
@@ -133,9 +134,9 @@ impl<M: Machine> Corevisor<M> {
         let count = match assignment {
             Assignment::Take => {
                 self.machine().fetch_from_doracle(pfn);
-                Count::Shares(0)
+                Count::Shares(s2page.standing_grants(v))
             }
-            Assignment::Keep(Count::DmaPending) => Count::Shares(0),
+            Assignment::Keep(Count::DmaPending) => Count::Shares(s2page.standing_grants(v)),
             Assignment::Keep(count) => count,
         };
         s2page.set_record(pfn, S2Page::new(v, count, Some(gfn.as_u64())));
@@ -200,7 +201,8 @@ impl<M: Machine> Corevisor<M> {
     }
 
     /// Spec: MM-7. The VM `v` takes one grant of its page `pfn` back; with the last one the page leaves the host's table.
-    /// Nothing happens to pages that are not shared, a DMA-pending one among them (D-11). Locks S2PAGE, then PT(0).
+    /// Nothing happens to pages that are not shared, a DMA-pending one among them (D-11), nor to the standing grant of a
+    /// shared VM's. Locks S2PAGE, then PT(0).
     ///
     /// # Errors
     /// If the host's table can't be changed; nothing has changed then.
@@ -213,14 +215,80 @@ impl<M: Machine> Corevisor<M> {
         let (mut s2page, mut held) = self.acquire_lock_s2page(outer);
         if v.is_vm()
             && s2page.get_pfn_owner(pfn) == Some(v)
-            && let Count::Shares(shares @ 1..) = s2page.get_pfn_count(pfn)
+            && let Count::Shares(shares) = s2page.get_pfn_count(pfn)
+            && shares > s2page.standing_grants(v)
         {
-            if shares == 1 {
-                self.clear_pfn_host(pfn, &mut held)?;
-                self.machine().fetch_from_doracle(pfn);
-            }
-            s2page.set_pfn_count(pfn, Count::Shares(shares - 1));
+            self.take_grant_back(&mut s2page, pfn, shares, &mut held)?;
         }
         Ok(())
+    }
+
+    /// One of `shares` grants of a VM's page ends.
+    fn take_grant_back(
+        &self,
+        s2page: &mut S2PageSection<'_, M::Records>,
+        pfn: Pfn,
+        shares: u8,
+        held: &mut Held<'_, { rank::S2PAGE }>,
+    ) -> Result<(), Refused> {
+        if shares == 1 {
+            self.clear_pfn_host(pfn, held)?;
+            self.machine().fetch_from_doracle(pfn);
+        }
+        s2page.set_pfn_count(pfn, Count::Shares(shares - 1));
+        Ok(())
+    }
+
+    /// MM-6 for the page that the VM `v` has at `ipa`, which it shares with nobody yet (MEM_SHARE). Locks S2PAGE, then
+    /// PT(v).
+    ///
+    /// # Errors
+    /// If `v` has no page of its own there, or the page is shared or DMA-pending; [`Refused::NoTable`] if there is no such
+    /// VM. Nothing has changed then.
+    pub fn share_page_at<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        ipa: Ipa,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<(), Refused> {
+        let (mut s2page, mut held) = self.acquire_lock_s2page(outer);
+        let pfn = self.own_page_at(v, ipa, &s2page, &mut held)?;
+        match s2page.get_pfn_count(pfn) {
+            Count::Shares(0) => s2page.set_pfn_count(pfn, Count::Shares(1)),
+            _ => return Err(Refused::Busy(pfn)),
+        }
+        Ok(())
+    }
+
+    /// MM-7 for the page that the VM `v` has at `ipa`, which it shares (MEM_UNSHARE). Locks S2PAGE, then PT(v), then PT(0).
+    ///
+    /// # Errors
+    /// As [`Self::share_page_at`], for a page that is not shared; and as MM-7.
+    pub fn unshare_page_at<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        ipa: Ipa,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<(), Refused> {
+        let (mut s2page, mut held) = self.acquire_lock_s2page(outer);
+        let pfn = self.own_page_at(v, ipa, &s2page, &mut held)?;
+        match s2page.get_pfn_count(pfn) {
+            Count::Shares(shares @ 1..) => self.take_grant_back(&mut s2page, pfn, shares, &mut held),
+            _ => Err(Refused::Busy(pfn)),
+        }
+    }
+
+    /// The page of RAM that the VM `v` has mapped at `ipa`.
+    fn own_page_at(
+        &self,
+        v: Vmid,
+        ipa: Ipa,
+        s2page: &S2PageSection<'_, M::Records>,
+        held: &mut Held<'_, { rank::S2PAGE }>,
+    ) -> Result<Pfn, Refused> {
+        vm_only(v)?;
+        let mapping = self.acquire_lock_pt(v, held)?.mapping(ipa)?;
+        let pfn = mapping.translate(ipa).ok_or(Refused::Argument(1))?.frame();
+        if s2page.get_pfn_owner(pfn) == Some(v) { Ok(pfn) } else { Err(Refused::NotVmPage(pfn)) }
     }
 }

@@ -9,7 +9,7 @@ use crate::machine::sim::{self, ACTLR_EL1};
 use crate::refused::Refused;
 use crate::trap::Exit;
 use crate::vcpu::{Next, ShadowContext, Sys};
-use crate::vm::{Generation, VcpuState, VmState};
+use crate::vm::{Generation, Power, VcpuState, VmState};
 use crate::world::{GIB, snapshot};
 use std::sync::Arc;
 use std::vec::Vec;
@@ -19,7 +19,7 @@ use std::vec::Vec;
 fn a_first_entry_resets_all_registers() {
     let mut guest = Guest::new();
     guest.put(0, PC, IMAGE + IMAGE_SIZE - 1);
-    (0..31).for_each(|i| guest.put(0, X + i * 8, CANARY));
+    (1..31).for_each(|i| guest.put(0, X + i * 8, CANARY));
     with_context(&guest.core, vm(2), vcpu(0), |context| {
         context.x = [1; 31];
         context.fp.q = [1; 32];
@@ -84,7 +84,10 @@ fn the_host_can_start_a_vcpu_at_el1_or_el0_only() {
 #[test]
 fn a_vcpu_from_a_saved_state_keeps_its_registers() {
     let mut guest = Guest::new();
-    record(&guest.core, vm(2), |info| info.inc_exe = true);
+    record(&guest.core, vm(2), |info| {
+        info.inc_exe = true;
+        info.vcpu_mut(vcpu(0)).power = Power::On;
+    });
     with_context(&guest.core, vm(2), vcpu(0), |context| {
         context.x[5] = 55;
         context.pc = 0x1234;

@@ -51,6 +51,7 @@ fn each_has_its_own_registers() {
 #[test]
 fn another_vcpu_of_a_vm_finds_nothing_of_the_last() {
     let guest = Guest::new();
+    guest.turn_on_other();
     let run = |id| {
         let mut regs = [0; 31];
         let held = &mut Held::nothing();

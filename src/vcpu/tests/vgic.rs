@@ -113,6 +113,7 @@ fn list_registers_that_hardware_can_not_hold_are_refused_and_nothing_changes() {
 #[test]
 fn vcpus_on_one_cpu_find_nothing_of_each_others_interrupts() {
     let mut guest = Guest::new();
+    guest.turn_on_other();
     let given = |id: u64| [PENDING | (40 + id), ACTIVE | 50];
     for id in 0..2 {
         (0..2).for_each(|n| guest.put(id, list(n), given(id)[n]));
@@ -166,6 +167,7 @@ fn without_an_interface_vms_run_without_interrupts() {
 #[test]
 fn the_virtual_timer_is_the_vcpus_and_the_host_is_told_of_it() {
     let mut guest = Guest::new();
+    guest.turn_on_other();
     with_context(&guest.core, vm(2), vcpu(0), |context| context.timer = VirtualTimer { ctl: 1, cval: 2 });
     assert_eq!(guest.run(), Next::Vm);
     assert_eq!(guest.cpu().registers.timer, VirtualTimer::default(), "reset");
@@ -189,6 +191,7 @@ fn the_virtual_timer_is_the_vcpus_and_the_host_is_told_of_it() {
 #[test]
 fn the_counters_offset_is_that_of_a_vms_first_entry_and_never_the_hosts() {
     let mut guest = Guest::new();
+    guest.turn_on_other();
     let set = |guest: &Guest, offset: u64| {
         let mut regs = [0; 31];
         let id = crate::abi::HOST_CALL_BASE + host_call::TIMER_SET_CNTVOFF;

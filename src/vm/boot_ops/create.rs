@@ -8,14 +8,14 @@ use crate::machine::Machine;
 use crate::memory::Count;
 use crate::refused::Refused;
 use crate::vcpu::ShadowContext;
-use crate::vm::{VcpuInfo, VcpuState, VmFlags, VmInfo, VmState};
+use crate::vm::{Power, VcpuInfo, VcpuState, VmFlags, VmInfo, VmState};
 
 /// Most uses of a page of the host: by devices (specification: `EL2_SMMU_CFG_SIZE`, D-10), and as run page.
 const MAX_USES: u8 = 16;
 
 impl<M: Machine> Corevisor<M> {
     /// Spec: BO-5. A new VM, READY, with an empty table; it is what `flags` say until it is destroyed. Locks CORE, then
-    /// VM(v) → PT(v), one after the other.
+    /// VM(v) → PT(v), S2PAGE, one after the other.
     ///
     /// # Errors
     /// [`Refused::NotSupported`] for an unsigned VM where there are none ([`Machine::allows_unsigned`]). If there is no id (BC-1), or no table can be made; the id is then free again.
@@ -31,6 +31,7 @@ impl<M: Machine> Corevisor<M> {
         };
         if made.is_ok() {
             *vm = VmInfo { state: VmState::Ready, flags, ..VmInfo::default() };
+            self.acquire_lock_s2page(&mut held).0.set_granting(v, flags.contains(VmFlags::SHARED));
         }
         vm.release_lock_vm();
         made.map(|()| v).inspect_err(|_| self.return_vmid(v, outer))
@@ -59,7 +60,7 @@ impl<M: Machine> Corevisor<M> {
             return Err(Refused::State(v));
         }
         self.use_run_page(run_page, &mut held)?;
-        *info = VcpuInfo { state: VcpuState::Ready, run_page: Some(run_page) };
+        *info = VcpuInfo { state: VcpuState::Ready, run_page: Some(run_page), power: Power::Off };
         *context = ShadowContext { dirty: ShadowContext::NEVER_RUN, ..ShadowContext::ZERO };
         Ok(())
     }

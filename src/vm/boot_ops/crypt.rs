@@ -39,7 +39,9 @@ impl<M: Machine> Corevisor<M> {
         let manifest = Manifest { pages, vcpus: vm.registered() };
         let (mut sealing, generation) = self.begin_save(v, &mut vm, 2, &mut held)?;
         let label = |piece| Label { piece, generation, manifest };
-        let (mut general, mut system) = (saved_vcpu::general_bytes(&context), saved_vcpu::system_bytes(&context));
+        let power = vm.vcpu(vcpu).power;
+        let mut general = saved_vcpu::general_bytes(&context);
+        let mut system = saved_vcpu::system_bytes(&context, power);
         let seals = [
             sealing.seal(&label(Piece::GeneralRegisters(vcpu)), &mut general)?,
             sealing.seal(&label(Piece::SystemRegisters(vcpu)), &mut system)?,
@@ -76,7 +78,7 @@ impl<M: Machine> Corevisor<M> {
             return Err(Refused::NotAuthentic);
         }
         self.go_on_from(v, &mut vm, generation, &mut held);
-        *context = saved_vcpu::context(&saved.general, &saved.system);
+        (*context, vm.vcpu_mut(vcpu).power) = saved_vcpu::context(&saved.general, &saved.system);
         vm.resumed = Some(Resumed { vcpus: resumed.vcpus | 1 << vcpu.index(), ..resumed });
         vm.inc_exe = true;
         Ok(())

@@ -49,6 +49,7 @@ impl<M: Machine> Corevisor<M> {
         let left = self.acquire_lock_s2page(&mut held).0.pages_of(v) + in_window;
         if left == 0 {
             *vm = VmInfo::default();
+            self.acquire_lock_s2page(&mut held).0.set_granting(v, false);
             if recycle {
                 let (mut core, _) = self.acquire_lock_core(&mut held);
                 core.recycled |= 1 << v.index();

@@ -15,10 +15,8 @@ impl<M: Machine> Corevisor<M> {
     /// Lock VM(v).
     pub fn search_load_info<const OUTER: u8>(&self, v: Vmid, addr: u64, outer: &mut Held<'_, OUTER>) -> Option<Ipa> {
         let (vm, _) = self.acquire_lock_vm(v, outer);
-        vm.images.iter().rev().find_map(|image| {
-            let offset = addr.checked_sub(image.load_addr.as_u64())?;
-            if offset < image.load_size { image.remap_addr.checked_add(offset) } else { None }
-        })
+        let image = vm.image_at(addr)?;
+        image.remap_addr.checked_add(addr - image.load_addr.as_u64())
     }
 
     /// Spec: BO-14. Whether `v` goes on from a saved state. Lock VM(v).

@@ -6,14 +6,18 @@ use crate::addr::{Ipa, Pa, Pfn};
 use crate::machine::Machine;
 use crate::vcpu::vgic::Vgic;
 use crate::vcpu::{Fp, ShadowContext, SysRegs, Unfinished, VirtualTimer};
-use crate::vm::{Generation, Manifest, Seal};
+use crate::vm::{Generation, Manifest, Power, Seal};
 use core::iter;
 
 /// Words of the general registers: x0 to x30, pc, pstate, sp_el0, q0 to q31, FPSR, FPCR.
 const GENERAL: usize = 31 + 3 + 2 * 32 + 2;
-/// Words of the system registers: the indexed ones, ten more, the keys, the timer, the interrupt interface, and five for a
-/// call that is not finished.
-const SYSTEM: usize = 24 + 10 + 10 + 2 + 9 + 5;
+/// Words of the system registers: the indexed ones, ten more, the keys, the timer, the interrupt interface, five for a call
+/// that is not finished, and three that say whether the vCPU is on.
+const SYSTEM: usize = 24 + 10 + 10 + 2 + 9 + 5 + 3;
+/// The first of these.
+const OFF: u64 = 0;
+const PENDING: u64 = 1;
+const ON: u64 = 2;
 /// Words before them.
 const HEADER: usize = 10;
 
@@ -97,7 +101,7 @@ fn general_registers(context: &mut ShadowContext, mut each: impl FnMut(&mut u64)
 }
 
 /// Hands `each` everything else. What that is is spelled out: a register that is new must go to one of the two.
-fn system_registers(context: &mut ShadowContext, mut each: impl FnMut(&mut u64)) {
+fn system_registers(context: &mut ShadowContext, power: &mut Power, mut each: impl FnMut(&mut u64)) {
     let ShadowContext {
         x: _,
         pc: _,
@@ -127,8 +131,19 @@ fn system_registers(context: &mut ShadowContext, mut each: impl FnMut(&mut u64))
         Some(Unfinished { call, ipa, size, done }) => (1, call, ipa.as_u64(), size, done),
         None => (0, 0, 0, 0, 0),
     };
-    [&mut present, &mut call, &mut ipa, &mut size, &mut done].into_iter().for_each(each);
+    [&mut present, &mut call, &mut ipa, &mut size, &mut done].into_iter().for_each(&mut each);
     *unfinished = (present != 0).then_some(Unfinished { call, ipa: Ipa::low_48(ipa), size, done });
+    let (mut state, mut entry, mut argument) = match *power {
+        Power::Off => (OFF, 0, 0),
+        Power::Pending { entry, argument } => (PENDING, entry, argument),
+        Power::On => (ON, 0, 0),
+    };
+    [&mut state, &mut entry, &mut argument].into_iter().for_each(each);
+    *power = match state {
+        PENDING => Power::Pending { entry, argument },
+        ON => Power::On,
+        _ => Power::Off,
+    };
 }
 
 /// The general registers of `context` in bytes.
@@ -143,11 +158,11 @@ pub fn general_bytes(context: &ShadowContext) -> GeneralBytes {
     bytes
 }
 
-/// The system registers of `context` in bytes.
-pub fn system_bytes(context: &ShadowContext) -> SystemBytes {
+/// The system registers of `context` in bytes, of a vCPU that is on, or not, as `power` says.
+pub fn system_bytes(context: &ShadowContext, mut power: Power) -> SystemBytes {
     let mut bytes = [0; 8 * SYSTEM];
     let mut words = bytes.as_chunks_mut().0.iter_mut();
-    system_registers(&mut context.clone(), |register| {
+    system_registers(&mut context.clone(), &mut power, |register| {
         if let Some(word) = words.next() {
             *word = register.to_le_bytes();
         }
@@ -155,12 +170,12 @@ pub fn system_bytes(context: &ShadowContext) -> SystemBytes {
     bytes
 }
 
-/// The context with these registers.
-pub fn context(general: &GeneralBytes, system: &SystemBytes) -> ShadowContext {
-    let mut context = ShadowContext::ZERO;
+/// The context with these registers, and whether its vCPU is on.
+pub fn context(general: &GeneralBytes, system: &SystemBytes) -> (ShadowContext, Power) {
+    let (mut context, mut power) = (ShadowContext::ZERO, Power::Off);
     let mut words = general.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
     general_registers(&mut context, |register| *register = words.next().unwrap_or(0));
     let mut words = system.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
-    system_registers(&mut context, |register| *register = words.next().unwrap_or(0));
-    context
+    system_registers(&mut context, &mut power, |register| *register = words.next().unwrap_or(0));
+    (context, power)
 }

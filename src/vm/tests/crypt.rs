@@ -13,7 +13,7 @@ use crate::memory::{Count, S2Page};
 use crate::refused::Refused;
 use crate::vcpu::vgic::Vgic;
 use crate::vcpu::{Fp, ShadowContext, SysRegs, Unfinished, VirtualTimer};
-use crate::vm::{SavedPage, VcpuState, VmFlags, VmState};
+use crate::vm::{Power, SavedPage, VcpuState, VmFlags, VmState};
 use crate::world::{Core, MIB, ipa, pfn, record, set_record, snapshot};
 use std::collections::BTreeSet;
 use std::vec::Vec;
@@ -22,6 +22,9 @@ use std::vec::Vec;
 const STORE: u64 = BLOCK + 32 * MIB;
 /// Run page of the VM that goes on.
 const OTHER_RUN_PAGE: u64 = RUN_PAGE + PAGE_SIZE;
+
+/// CPU_ON was called for it.
+const PENDING: Power = Power::Pending { entry: 0x8000, argument: 18 };
 
 /// Every register has a value of its own.
 fn busy_context() -> ShadowContext {
@@ -56,6 +59,7 @@ fn original(core: &Core) -> Vmid {
     }
     let v = verified(core, 512 * PAGE_SIZE);
     context(core, v, vcpu(0), |context| *context = busy_context());
+    info(core, v, |info| info.vcpu_mut(vcpu(0)).power = PENDING);
     v
 }
 
@@ -109,6 +113,7 @@ fn a_saved_vm_goes_on_in_another_one() {
     load_vcpu(&core, heir).unwrap();
     assert!(core.is_inc_exe(heir, &mut Held::nothing()));
     assert_eq!(context(&core, heir, vcpu(0), |context| context.clone()), busy_context());
+    assert_eq!(info(&core, heir, |info| info.vcpu(vcpu(0)).power), PENDING);
     for n in 0..512 {
         let at = ipa(GUEST + n * PAGE_SIZE);
         assert_eq!(core.machine().access(heir, at).unwrap().pa(at), STORE + n * PAGE_SIZE);

@@ -102,7 +102,8 @@ impl Lab<'_> {
         let mut before = [0; PAGE_SIZE as usize];
         machine.read_page(pa(page).frame(), &mut before);
         let word = |offset: u64, value: u64| machine.shared_store(pa(page + offset), value);
-        (0..31).for_each(|n| word(run_page::X + 8 * n, 0x100 + n));
+        // x0 tells a VM that boots of a device tree, or of none.
+        (0..31).for_each(|n| word(run_page::X + 8 * n, if n == 0 { 0 } else { 0x100 + n }));
         word(run_page::PC, pc);
         word(run_page::PSTATE, 0x3C5);
         word(run_page::FLAGS, 0);

@@ -381,7 +381,7 @@ impl Small {
         all.push(trap(class::HVC64, 0, 0, [PSCI_SYSTEM_OFF, 0, 0, 0]));
         if self.all_exits {
             all.push(trap(class::HVC64, 0, 0, [1, 0, 0, 0]));
-            all.push(trap(class::HVC64, 0, 0, [PSCI_CPU_ON, 1, 2, 3]));
+            all.push(trap(class::HVC64, 0, 0, [PSCI_CPU_ON, 1, IMAGE, 3]));
             all.push(trap(class::HVC64, 0, 0, [PSCI_AFFINITY_INFO, 1, 2, 3]));
             all.push(Action::Exit { ec: exit::SERROR, esr: 0, hpfar: 0, x: [0; 4] });
             all.push(trap(class::SYS64, 0, 0, [0; 4]));
