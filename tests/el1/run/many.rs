@@ -126,3 +126,15 @@ pub fn everything_at_once() {
         assert_eq!(balance(), before);
     }
 }
+
+/// Each time where CPU_ON says, with what it says in x0.
+pub fn vcpus_that_go_off_and_on() {
+    let times = harness::rounds(30, 3000);
+    for cpus in [1, tree::cpus()] {
+        let vm = Setup::new("power").arguments(&[times]).vcpus(2).start();
+        scheduler::run(&[vm], cpus);
+        assert_eq!((vm.finished(), vm.result(0)), (0, times));
+        assert_eq!(vm.result(1), 0xC0_0001, "x0 of vCPU 1");
+        vm.destroy();
+    }
+}

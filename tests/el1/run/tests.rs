@@ -25,6 +25,7 @@ crate::tests! {
     many:
         vcpus_of_one_vm,
         vcpus_go_from_cpu_to_cpu,
+        vcpus_that_go_off_and_on,
         a_vcpu_sleeps_until_an_interrupt,
         two_vms_at_once,
         everything_at_once,
