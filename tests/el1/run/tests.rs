@@ -2,6 +2,7 @@
 //! The list of tests.
 
 mod basics;
+mod calls;
 mod interrupts;
 mod lists;
 mod many;
@@ -14,6 +15,9 @@ crate::tests! {
         faults_are_answered_by_pages_and_blocks,
         exceptions_stay_in_the_vm,
         a_device_that_is_not_there;
+    calls:
+        pages_are_shared_and_taken_back,
+        a_shared_vm_hides_nothing;
     interrupts:
         sgis_between_vcpus,
         timers_of_vcpus;

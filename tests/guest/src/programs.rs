@@ -11,6 +11,7 @@ macro_rules! programs {
 
 programs! {
     burglar,
+    caller,
     canaries,
     clock,
     compute,
