@@ -18,8 +18,9 @@ pub fn run() {
             break;
         }
         let seed = desk::hook(canaries::SEED) as u8;
+        let room = &raw mut ROOM;
         // SAFETY: used here only.
-        let state = unsafe { &mut (*(&raw mut ROOM)).state };
+        let state = unsafe { &mut (*room).state };
         state.fill(GUEST_MAGIC, seed, Vectors::Fp);
         let chosen = desk::hook(canaries::CHOSEN);
         for n in (0..31).filter(|n| chosen >> n & 1 != 0) {

@@ -24,8 +24,9 @@ pub fn run() {
         hvc::grant(SMALL_PAGES, desk::argument(1) << 12);
     }
     let_vectors_through(false);
+    let room = &raw mut ROOM;
     // SAFETY: used here only.
-    let state = unsafe { &mut (*(&raw mut ROOM)).state };
+    let state = unsafe { &mut (*room).state };
     state.fill(GUEST_MAGIC, seed, Vectors::Fp);
     state.store_to(DESK + HOOK);
     assert_eq!(state.difference(0), None);
