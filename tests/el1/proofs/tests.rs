@@ -5,6 +5,7 @@ mod disclosure;
 mod lives;
 mod registers;
 mod runner;
+mod saved;
 mod scrub;
 mod search;
 mod switches;
@@ -19,6 +20,8 @@ crate::tests! {
         exits_show_what_they_must_and_nothing_else,
         a_vm_begins_with_nothing_of_corevisors,
         calls_leave_nothing_of_corevisors;
+    saved:
+        a_vm_goes_on_after_it_was_saved;
     scrub:
         nothing_is_left_after_destroy,
         secrets_of_granted_pages_are_found,

@@ -17,6 +17,7 @@ programs! {
     compute,
     edges,
     fault,
+    journey,
     keeper,
     memory,
     power,
