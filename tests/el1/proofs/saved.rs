@@ -64,14 +64,14 @@ fn digest(page: u64) -> u64 {
 fn run_to_stores(vm: &Vm, nth: usize) {
     let mut stores = [0; VCPUS];
     while stores.iter().any(|&stores| stores < nth) {
-        for i in 0..VCPUS {
-            if stores[i] >= nth || vm.vcpus[i].state() == State::Off {
+        for (i, stores) in stores.iter_mut().enumerate() {
+            if *stores >= nth || vm.vcpus[i].state() == State::Off {
                 continue;
             }
             gic::set_alarm(500);
             let exit = vm.enter(i).expect("VCPU_RUN");
             let is_it = matches!(exit, Exit::Device { address, store: Some(0), .. } if address == DESK + HOOK);
-            stores[i] += usize::from(is_it);
+            *stores += usize::from(is_it);
             vm.serve(i, exit);
         }
     }
@@ -194,8 +194,8 @@ pub fn a_vm_goes_on_after_it_was_saved() {
         for page in [older[0], older[700], older[older.len() - 1]] {
             assert_refused(page.at, "an older save", || decrypt(v, page.at, page.words));
         }
-        for i in 0..VCPUS {
-            set_sealed(heir.vcpus[i].page(), &older_vcpus[i]);
+        for (i, older) in older_vcpus.iter().enumerate() {
+            set_sealed(heir.vcpus[i].page(), older);
             let load = || host(n::LOAD_CRYPT_VCPU, &[v, i as u64]);
             assert_refused(heir.vcpus[i].page(), "a vCPU of an older save", load);
         }
