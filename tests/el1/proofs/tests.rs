@@ -12,7 +12,8 @@ mod switches;
 
 crate::tests! {
     switches:
-        registers_survive;
+        registers_survive,
+        streaming_mode;
     lives:
         many_lives_leave_no_trace,
         no_life_ends_while_it_is_lived;
