@@ -96,7 +96,7 @@ enum Verifier {
     /// Whoever runs the test.
     Oracle(Arc<dyn Fn(Vmid, Ipa) -> bool + Send + Sync>),
     /// Real keys.
-    Keys(ImageKeys),
+    Keys(Arc<ImageKeys>),
 }
 
 /// A leaf descriptor and what it maps.
@@ -483,7 +483,7 @@ impl SimMachine {
 
     /// Has images be authentic that are signed with one of `keys`, as on hardware.
     pub fn set_image_keys(&self, keys: ImageKeys) {
-        *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(Verifier::Keys(keys));
+        *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(Verifier::Keys(Arc::new(keys)));
     }
 
     /// Has VMs be unsigned, as test images do, or not, as release images.

@@ -52,19 +52,15 @@ fn set_word(page: u64, offset: u64, value: u64) {
 
 /// Runs it until it stops, with a value of ours in a register that is the VM's, too.
 fn run(v: u64) -> i64 {
-    let (before, after): (u64, u64) = (0x5EED_0000 + v, 0);
-    let after = {
-        let mut after = after;
-        let stopped;
-        // SAFETY: FP registers of the payload, which uses none.
-        unsafe { core::arch::asm!(".arch_extension fp", "fmov d7, {}", in(reg) before) };
-        stopped = host(n::VCPU_RUN, &[v, 0]);
-        // SAFETY: as above.
-        unsafe { core::arch::asm!(".arch_extension fp", "fmov {}, d7", out(reg) after) };
-        (stopped, after)
-    };
-    assert_eq!(after.1, before, "d7 of the host");
-    after.0
+    let before = 0x5EED_0000 + v;
+    let after: u64;
+    // SAFETY: FP registers of the payload, which uses none.
+    unsafe { core::arch::asm!(".arch_extension fp", "fmov d7, {}", in(reg) before) };
+    let stopped = host(n::VCPU_RUN, &[v, 0]);
+    // SAFETY: as above.
+    unsafe { core::arch::asm!(".arch_extension fp", "fmov {}, d7", out(reg) after) };
+    assert_eq!(after, before, "d7 of the host");
+    stopped
 }
 
 pub fn a_vm_runs() {
