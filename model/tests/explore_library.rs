@@ -45,7 +45,7 @@ fn small_machines_are_explored_to_some_depth() {
 #[test]
 fn walks_break_nothing() {
     let all = Small::all();
-    let report = walk(&all, 8, cases(STEPS));
+    let report = walk(&all, 7, cases(4 * STEPS));
     assert!(report.finding.is_none(), "{}", report.finding.expect("one"));
     let idle: Vec<_> = report.steps.iter().filter(|(_, n)| n[0] == 0).map(|(name, _)| *name).collect();
     println!("{:?}", report.steps);
