@@ -308,6 +308,9 @@ pub fn map_smmu(d: &mut RData, vmid: u32, cbndx: u32, index: u32, iova: u64, pte
         return refuse(d);
     }
     note_no_owner(d, vmid);
+    if is_vm(vmid) && d.vm(vmid).vm_state == POWEROFF {
+        d.tag(103);
+    }
     update_smmu_locked(d, vmid, cbndx, index, iova, pte)?;
     done(d, vmid)
 }

@@ -185,8 +185,12 @@ fn what_a_verified_vms_devices_reach_stays_as_it_is() {
         Some(crate::vm::Teardown { recycle: true, next: Some(7) });
     all_refused();
     core.acquire_lock_vm(v, &mut Held::nothing()).0.destroying = None;
+    // Powered off, it may have left secrets behind.
+    assert_refused(&core, why, |h| core.smmu_assign_page(b, k, pfn(other), gfn(other), h));
+    assert_refused(&core, why, |h| core.smmu_map_page(b, k, ipa(other), pte(PAGE), h));
+    assert_refused(&core, why, |h| core.el2_arm_lpae_map(ipa(other), pa(other), PROT, b, k, h));
     assert_eq!(reached(&core, k, b, PAGE), Some(PAGE));
-    // Powered off, it can be cleaned up (D-14).
+    // But it can be cleaned up (D-14).
     clear(&core, k, b, PAGE).unwrap();
     assert_eq!(reached(&core, k, b, PAGE), None);
 }

@@ -32,7 +32,7 @@ impl<M: Machine> Corevisor<M> {
     }
 
     /// Spec: BO-10. Page `pfn` becomes page `gfn` of the VM `v`, for its devices (MM-8); nothing happens for the host. A
-    /// verified VM is refused, not the others (D-12). Locks VM(v) → S2PAGE → PT(0).
+    /// verified VM is refused, not one that is being made (D-12, D-103). Locks VM(v) → S2PAGE → PT(0).
     pub fn assign_smmu<const OUTER: u8>(
         &self,
         v: Vmid,
@@ -105,9 +105,10 @@ impl<M: Machine> Corevisor<M> {
     }
 }
 
-/// Asks that nothing of what `v` is to begin with is there yet: from then on no device gets to it but Corevisor, or what is
-/// verified, or was saved, could be read or replaced by one that the host still drives.
+/// Asks that `v` is just being made, and nothing of what it is to begin with is there yet. From then on no device but those
+/// that reach it already gets to it: one that the host still drives could read what was saved, or was left behind by a VM that
+/// is off, or put something else in the place of what is verified.
 fn require_unsettled(v: Vmid, vm: &VmInfo) -> Result<(), Refused> {
     let begun = vm.loaded_blocks > 0 || vm.generation.is_some();
-    if v.is_vm() && vm.state == VmState::Ready && begun { Err(Refused::State(v)) } else { Ok(()) }
+    if v.is_vm() && (begun || vm.state == VmState::Poweroff) { Err(Refused::State(v)) } else { Ok(()) }
 }
