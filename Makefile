@@ -5,6 +5,7 @@
 #   make test    all tests, their short form; `make soak` their long form
 #   make image   target/corevisor.img, and target/corevisor.elf with symbols. Variable: IMAGE_KEYS= (public keys that
 #                images of VMs may be signed with: docs/abi.md)
+#   make sign    target/corevisor-sign, which makes keys and signs images of VMs
 #   make guest   target/guest.img, what the VMs of the tests run
 #   make demo    what Corevisor is for, told on the console: a host that can't get at its VMs
 #   make verify  the library against the specification: vectors, random steps, exploration, races, coverage, in one table
@@ -24,7 +25,7 @@ PROBE := target/probe/$(TARGET)/release/probe
 GUEST := target/vm-guest/$(TARGET)/release/guest
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image guest demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
+.PHONY: all run test image test-image sign guest demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
 	setup-demo setup-run setup-test setup-lint setup-coverage FORCE
 
 # Cargo's build script runs elsewhere.
@@ -51,6 +52,10 @@ target/corevisor.img: FORCE
 	@$(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) --bin corevisor
 	@cp $(RELEASE) target/corevisor.elf
 	@$(OBJCOPY) -O binary target/corevisor.elf $@
+
+sign:
+	@$(CARGO_HOST) build --release -p corevisor-sign
+	@cp target/release/corevisor-sign target/corevisor-sign
 
 test-image: target/corevisor-test.img
 
@@ -110,7 +115,7 @@ clippy: setup-lint
 	$(CARGO_HOST) clippy --features sim --lib --test library --test lock_order -- -D warnings
 	$(CARGO_HOST) clippy --features loom --test loom -- -D warnings
 	$(CARGO_HOST) clippy --features shuttle --test shuttle -- -D warnings
-	$(CARGO_HOST) clippy -p model --all-targets -- -D warnings
+	$(CARGO_HOST) clippy -p model -p corevisor-sign --all-targets -- -D warnings
 	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) -- -D warnings
 	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) --bins --tests --features semihosting -- -D warnings
 	RUSTFLAGS=-Crelocation-model=static $(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) \

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """QEMU's command line for the machines that Corevisor and its host run on."""
 
+import subprocess
 from dataclasses import dataclass
 
-from . import image, layout, paths
+from . import fdt, image, layout, paths
 
 QEMU = "qemu-system-aarch64"
 
@@ -62,6 +63,24 @@ def kernel_module(address, kernel, bootargs):
 def ramdisk_module(address, initrd):
     """Arguments for a `multiboot,ramdisk` module at this address."""
     return ["-device", f"guest-loader,addr={address:#x},initrd={quoted(initrd)}"]
+
+
+def with_image_keys(arguments, address, keys, scratch):
+    """Arguments that also load keys for images of VMs as a boot module. QEMU's guest-loader knows no such module: the tree
+    that it would make is taken from it, and given to it with one node more."""
+    dumped, tree, file = (scratch / name for name in ("dumped.dtb", "tree.dtb", "image-keys"))
+    machine = arguments.index("-machine") + 1
+    dump = [*arguments[:machine], f"{arguments[machine]},dumpdtb={quoted(dumped)}", *arguments[machine + 1 :]]
+    subprocess.run(dump, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    root = fdt.parse(dumped.read_bytes())
+    properties = {
+        "compatible": fdt.strings("corevisor,image-keys", "multiboot,module"),
+        "reg": fdt.cells(address, len(keys)),
+    }
+    root.child("chosen").children.append(fdt.Node(f"module@{address:x}", properties))
+    tree.write_bytes(fdt.write(root))
+    file.write_bytes(keys)
+    return [*arguments, *("-dtb", str(tree)), *raw(address, file)]
 
 
 def raw(address, file):
