@@ -64,13 +64,25 @@ target/corevisor-test.img: FORCE
 	@cp $(RELEASE) target/corevisor-test.elf
 	@$(OBJCOPY) -O binary target/corevisor-test.elf $@
 
-guest: target/guest.img
+guest: target/guest.img target/guest.sig
 
 # Linked to where VMs have it: none of the firmware's flags are for it.
 target/guest.img: FORCE
 	@RUSTFLAGS="-Crelocation-model=static -Cforce-frame-pointers=yes" $(CARGO_EL2) build --release --target $(TARGET) \
 		$(CARGO_EL2_FLAGS) --manifest-path tests/guest/Cargo.toml --target-dir target/vm-guest
 	@$(OBJCOPY) -O binary $(GUEST) $@
+
+# The address is that of tests/guest/link.ld.
+target/guest.sig: target/guest.img target/guest.key
+	@target/release/corevisor-sign sign --key target/guest.key --address 0x40000000 --pad -o $@ $<
+
+# A key for nothing but the tests of this checkout.
+target/guest.key: target/release/corevisor-sign
+	@[ -e $@ ] || target/release/corevisor-sign keygen $@ >/dev/null
+	@touch $@
+
+target/release/corevisor-sign: FORCE
+	@$(CARGO_HOST) build -q --release -p corevisor-sign --target-dir target
 
 # A Linux program: none of the firmware's flags are for it.
 $(PROBE): FORCE

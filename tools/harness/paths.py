@@ -11,5 +11,7 @@ INITRAMFS = TARGET / "initramfs.img"
 GUEST = TARGET / "guest"
 # What the VMs of the tests run.
 VM_IMAGE = TARGET / "guest.img"
+VM_SIGNATURE = TARGET / "guest.sig"
+VM_KEY = TARGET / "guest.key.pub"
 LOGS = TARGET / "test-logs"
 LINUX_TESTS = ROOT / "tests" / "linux"

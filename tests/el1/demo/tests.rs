@@ -7,7 +7,7 @@ use crate::rt::fault::{Access, access};
 use crate::rt::{console, cpu, tree};
 use crate::say;
 use crate::world::vm::{Vm, to_the_end};
-use crate::world::{BLOCK, Exit, Setup, memory, scheduler};
+use crate::world::{BLOCK, Exit, Kind, Setup, memory, scheduler};
 use core::sync::atomic::{AtomicU64, Ordering};
 use corevisor::abi::{host_call as n, run_page, stat as id};
 
@@ -39,8 +39,8 @@ fn refused(report: &mut Report, what: &'static str, call: u32, args: &[u64]) {
 
 mod demo {
     use super::{
-        Access, BLOCK, Exit, OVER, Ordering, PAGES, Report, Setup, Vm, attempt, call, console, cpu, host, id, memory,
-        n, refused, run_page, say, scheduler, stat, to_the_end, tree,
+        Access, BLOCK, Exit, Kind, OVER, Ordering, PAGES, Report, Setup, Vm, attempt, call, console, cpu, host, id,
+        memory, n, refused, run_page, say, scheduler, stat, to_the_end, tree,
     };
 
     pub fn story() {
@@ -48,8 +48,11 @@ mod demo {
         let cpus = tree::cpus();
         let before = [id::VMS, id::VM_PAGES].map(stat);
         say!("\n1. I am the host. Corevisor runs below me, at EL2; I have {cpus} CPUs, and run VMs by its leave.");
-        say!("   I start two VMs, Alice and Bob, and let each make up a secret that I do not know.");
-        let vault = Setup::new("vault").arguments(&[PAGES]);
+        say!(
+            "   I start two VMs, Alice and Bob, from an image whose signature Corevisor verifies, and let each make up a"
+        );
+        say!("   secret that I do not know.");
+        let vault = Setup::new("vault").arguments(&[PAGES]).kind(Kind::Signed);
         let (alice, bob) = (vault.name("Alice: VM").start(), vault.name("Bob: VM").start());
         for vm in [alice, bob] {
             vm.set_hook(|_, _, _, _| OVER.load(Ordering::SeqCst));
@@ -58,6 +61,8 @@ mod demo {
         scheduler::begin(&[alice, bob], cpus);
         cpu::wait_until("the VMs' secrets", 30, || [alice, bob].iter().all(|vm| vm.result(1) > 0));
         let count = stat(id::VM_PAGES);
+        let unsigned = stat(id::UNSIGNED_VMS);
+        report.note("host", "start two signed VMs", format_args!("both are verified"), unsigned == 0);
         report.note("Alice", "keeps a secret in her memory", format_args!("it is in place"), alice.result(0) == 1);
         report.note("Bob", "keeps another in his", format_args!("it is in place"), bob.result(0) == 1);
         say!("   The two have {count} pages, and go on, on my other CPUs, looking after their secrets.");
@@ -100,7 +105,9 @@ mod demo {
         );
         let seen = registers(alice);
 
-        say!("\n4. I start a third VM, Mallory, who works for me, and reaches for Alice's memory.");
+        altered_image(&mut report);
+
+        say!("\n4. I start a third VM, Mallory, who works for me, unsigned, and reaches for Alice's memory.");
         third_vm(&mut report, data);
 
         say!("\n5. How are Alice and Bob?");
@@ -171,6 +178,22 @@ mod demo {
         let vcpu = &alice.vcpus[0];
         vcpu.set_word(run_page::PC, 0xBAD0);
         core::array::from_fn(|n| vcpu.word(run_page::X + 8 * n as u64))
+    }
+
+    /// The image that Alice runs, with one bit of it changed by the host.
+    fn altered_image(report: &mut Report) {
+        let eve = Vm::register(&Setup::new("vault").kind(Kind::Signed));
+        let block = eve.load(&Setup::new("vault").kind(Kind::Signed));
+        memory::write(block + 4096, memory::read(block + 4096) ^ 1);
+        let result = eve.verify();
+        report.note(
+            "host",
+            "start a signed VM with one bit changed",
+            format_args!("refused: error {result}"),
+            result < 0,
+        );
+        refused(report, "run it all the same", n::VCPU_RUN, &[eve.id(), 0]);
+        eve.destroy();
     }
 
     /// Mallory reads at Alice's physical addresses; and the host offers her Alice's page.

@@ -25,7 +25,6 @@ programs! {
     ring,
     rioter,
     secret,
-    sharer,
     sleep,
     spin,
     team,
