@@ -33,11 +33,12 @@ const fn encoding(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> u32 {
     op0 << 19 | op1 << 16 | crn << 12 | crm << 8 | op2 << 5
 }
 
-/// Whether it counts: what it reads tells nothing, as it can be anything. Random numbers, counters of events, time.
+/// Whether it counts: what it reads tells nothing, as it can be anything. Random numbers, counters of events, time; but
+/// not CNTV_CTL_EL0 and CNTV_CVAL_EL0.
 fn is_arbitrary(encoding: u32) -> bool {
-    let (crn, crm) = (encoding >> 12 & 15, encoding >> 8 & 15);
+    let (crn, crm, op2) = (encoding >> 12 & 15, encoding >> 8 & 15, encoding >> 5 & 7);
     let is_el0 = encoding >> 16 & 7 == 3;
-    is_el0 && (crn == 2 && crm == 4 || crn == 9 || crn == 13 && crm > 0 || crn == 14 && crm != 3)
+    is_el0 && (crn == 2 && crm == 4 || crn == 9 || crn == 13 && crm > 0 || crn == 14 && (crm != 3 || op2 == 0))
 }
 
 fn read(encoding: u32) -> Option<u64> {
