@@ -38,6 +38,7 @@ crate::tests! {
         a37_a_number_that_is_used_again,
         a49_pointers;
     vcpu:
+        a21_what_a_vm_shares,
         a27_a_run_page_that_changes_all_the_time,
         a38_from_cpu_to_cpu,
         a40_where_a_vcpu_starts,

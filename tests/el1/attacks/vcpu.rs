@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the host says of a vCPU's registers, and what a VM does (38, 40, 42, 46, 48).
+//! What the host says of a vCPU's registers, and what a VM does (21 to 25, 27, 38, 40, 42, 46, 48).
 
 use super::victim::{SMALL, balance, destroy, owner, setup, turn, with_young_victim};
 use super::victim::{Watch, with_victim};
-use crate::rt::call::{host, still_alive};
+use crate::rt::call::{host, stat, still_alive};
+use crate::rt::fault::{Access, assert_refused, read};
 use crate::rt::random::Random;
 use crate::rt::{PAGE, cpu, tree};
 use crate::world::protocol::{IMAGE, SMALL_PAGES};
 use crate::world::vcpu::State;
 use crate::world::vm::Vm;
 use crate::world::{Exit, Setup, memory, scheduler};
+use core::sync::atomic::{AtomicU64, Ordering};
 use corevisor::abi::run_page::{self, inject};
-use corevisor::abi::{INVALID_PARAMETER, host_call as n};
+use corevisor::abi::{INVALID_PARAMETER, host_call as n, stat as id};
 
 /// A vCPU goes from CPU to CPU, and finds its memory on each.
 pub fn a38_from_cpu_to_cpu() {
@@ -183,4 +185,49 @@ pub fn a27_a_run_page_that_changes_all_the_time() {
         scheduler::set_slice(200, 2000);
         assert_eq!(victim.result(0), 0);
     });
+}
+
+/// What the VM of the next tests has told of its page: how often that it is shared, and that it is not.
+static TOLD: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// The host tries the page at the guest address `store`, which is as the VM says by `offset`.
+fn look_at_page(vm: &Vm, _: usize, offset: u64, store: Option<u64>) -> u64 {
+    const SECRET: u64 = 0x5EC2_E75E_C2E7_0021;
+    let page = vm.blocks()[0] + store.expect("an address") - IMAGE;
+    assert_eq!(owner(page), vm.id());
+    if offset == 0 {
+        let times = TOLD[0].fetch_add(1, Ordering::SeqCst) + 1;
+        assert_eq!(read(page), Ok(SECRET));
+        memory::write(page + 8, times);
+    } else {
+        TOLD[1].fetch_add(1, Ordering::SeqCst);
+        for access in [Access::Read, Access::Write, Access::Branch] {
+            assert_refused(access, page);
+        }
+    }
+    // Its neighbours stay its own.
+    assert_refused(Access::Read, page - PAGE);
+    assert_refused(Access::Write, page + PAGE);
+    0
+}
+
+/// It shares what it may, as often as it may, and all else is refused; when sharing ends, the host's way to the
+/// page, which it has just used, has ended, too.
+pub fn a21_what_a_vm_shares() {
+    let before = balance();
+    TOLD.iter().for_each(|count| count.store(0, Ordering::SeqCst));
+    let vm = Setup::new("sharer").start();
+    vm.set_hook(look_at_page);
+    let pages = stat(id::VM_PAGES);
+    while !vm.is_off() {
+        let exit = vm.enter(0).unwrap_or_else(|error| panic!("VCPU_RUN: {error}"));
+        vm.serve(0, exit);
+    }
+    assert_eq!(vm.finished(), 0);
+    assert_eq!(vm.result(0), 0, "answers that were wrong");
+    let [shared, private] = [0, 1].map(|i| TOLD[i].load(Ordering::SeqCst));
+    assert_eq!([shared, private, vm.result(1)], [5, 7, 5]);
+    assert_eq!(stat(id::VM_PAGES), pages);
+    destroy(vm);
+    assert_eq!(balance(), before);
 }

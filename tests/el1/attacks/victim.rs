@@ -104,6 +104,10 @@ impl Watch {
 
 /// Gauges that are the same when a VM is gone, and the host's free blocks.
 pub fn balance() -> ([u64; 7], usize) {
+    static WARM: AtomicBool = AtomicBool::new(false);
+    if !WARM.swap(true, Ordering::Relaxed) {
+        use_the_window();
+    }
     let gauges = [
         id::RAM_PAGES,
         id::COREVISOR_PAGES,
@@ -177,10 +181,6 @@ pub fn with_victim(attack: impl FnOnce(&'static Vm, &Watch)) {
 
 /// The same with a victim that is about to ask for its first page.
 pub fn with_young_victim(attack: impl FnOnce(&'static Vm)) {
-    static WARM: AtomicBool = AtomicBool::new(false);
-    if !WARM.swap(true, Ordering::Relaxed) {
-        use_the_window();
-    }
     let before = balance();
     let vm = setup().start();
     attack(vm);

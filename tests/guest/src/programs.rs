@@ -25,6 +25,7 @@ programs! {
     ring,
     rioter,
     secret,
+    sharer,
     sleep,
     spin,
     team,
