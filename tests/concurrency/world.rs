@@ -8,7 +8,7 @@ use corevisor::machine::sim::{self, SimMachine};
 use corevisor::memory::{Count, MemRegions};
 use corevisor::mmio::SmmuConfig;
 use corevisor::trap::{Firmware, HostCpus};
-use corevisor::vm::{VcpuState, VmState};
+use corevisor::vm::{Power, VcpuState, VmState};
 
 /// Corevisor on a simulated machine.
 pub type Core = Corevisor<SimMachine>;
@@ -52,7 +52,7 @@ pub fn verified_vm(core: &Core, v: Vmid, vcpus: u64) {
         let shared = run_page(v, vcpu);
         s2page.set_pfn_count(shared, Count::Shares(1));
         let vcpu = vm.vcpu_mut(VcpuId::new(vcpu).unwrap());
-        (vcpu.state, vcpu.run_page) = (VcpuState::Ready, Some(shared));
+        (vcpu.state, vcpu.run_page, vcpu.power) = (VcpuState::Ready, Some(shared), Power::On);
     }
 }
 

@@ -56,8 +56,8 @@ fn a_vm_is_built_saved_destroyed_and_built_again_by_calls() {
     assert_eq!(x0(&core, host_call::REMAP_VM_IMAGE, [1, (BLOCK + PMD_SIZE) / PAGE_SIZE, 1]), 0);
     assert_eq!(x0(&core, host_call::PHYS_ADDR_IOREMAP, [1, 0x1000_0000, DEVICE, PAGE_SIZE]), 0);
     assert_eq!(x0(&core, host_call::VM_MEASUREMENT, [1]), abi::DENIED);
-    // Of 513 pages 64 are hashed at a time. The second block comes when all of the first is.
-    for left in (1..8).map(|n| 512 + 513 - 64 * n).chain([1, 0]) {
+    // Of 513 pages 16 are hashed at a time. The second block comes when all of the first is.
+    for left in (1..32).map(|n| 512 + 513 - 16 * n).chain([1, 0]) {
         assert_eq!(x0(&core, host_call::VERIFY_VM_IMAGE, [1]), left);
     }
     let [x0_, words @ .., flags] = *call(&core, host_call::VM_MEASUREMENT, [1]).first_chunk::<6>().unwrap();
