@@ -10,6 +10,7 @@ use corevisor::abi::run_page;
 use corevisor::addr::{VcpuId, Vmid};
 use corevisor::lock::Held;
 use corevisor::vcpu::{Auxiliary, ShadowContext};
+use corevisor::vm::Power;
 use std::collections::BTreeMap;
 
 impl Library {
@@ -170,6 +171,10 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
             s.table(v);
             s.ask(v, vcpu, false);
             let (mut context, mut held) = s.core.context(v, vcpu, &mut nothing).ok()?;
+            // A setter of the specification's can make a vCPU one that has run (D-111).
+            if context.dirty != ShadowContext::NEVER_RUN {
+                s.core.acquire_lock_vm(v, &mut held).0.vcpu_mut(vcpu).power = Power::On;
+            }
             done(if name == "save_shadow_kvm_regs" {
                 s.core.save_shadow_kvm_regs(v, vcpu, &mut context, &mut held)
             } else {
