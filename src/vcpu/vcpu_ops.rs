@@ -93,8 +93,11 @@ impl<M: WorldSwitch> Corevisor<M> {
         }
         if context.ec == exit::TRAP {
             let [call, target, ..] = context.x;
-            self.sync_dirty_to_shadow(page, context);
             dirty |= self.asked_for(page, context);
+            // An access that ends with an exception has changed no register (D-133).
+            if requested(dirty).is_none() {
+                self.sync_dirty_to_shadow(page, context);
+            }
             let failed = context.dirty & 1 != 0 && context.x[0] as i32 != 0;
             if failed && is_hvc(context) && is_cpu_on(call) {
                 self.acquire_lock_vm(v, outer).0.leave_off(target);

@@ -64,19 +64,18 @@ fn after_an_abort_the_host_can_have_an_exception_taken() {
         for (abort, class, status) in aborts {
             for flag in [inject::DATA_ABORT, inject::INSTRUCTION_ABORT, 0b111 << 33] {
                 let mut guest = running_in(pstate);
-                let before = guest.regs;
                 assert_eq!(guest.exit(Exit::Trap, [abort, hpfar(DEVICE), FAR]), Next::Host);
                 guest.put(0, FLAGS, flag | 0xFFFF);
-                (0..31).for_each(|i| guest.put(0, X + i * 8, before[i as usize]));
+                // A load that ends so has loaded nothing, whatever the host wrote (D-133).
+                (0..31).for_each(|i| guest.put(0, X + i * 8, 0xBAD));
                 assert_eq!(guest.run(), Next::Vm);
                 // At the vector's first instruction (D-96), with the old state where EL1 finds it (D-94).
                 assert_taken(&guest, pstate, offset, esr(class + same_level, status), FAR);
             }
             let mut guest = running_in(pstate);
-            let before = guest.regs;
             assert_eq!(guest.exit(Exit::Trap, [abort, hpfar(DEVICE), FAR]), Next::Host);
             guest.put(0, FLAGS, inject::UNDEFINED);
-            (0..31).for_each(|i| guest.put(0, X + i * 8, before[i as usize]));
+            (0..31).for_each(|i| guest.put(0, X + i * 8, 0xBAD));
             assert_eq!(guest.run(), Next::Vm);
             assert_taken(&guest, pstate, offset, Syndrome::IL, 88);
         }
