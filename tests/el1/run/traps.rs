@@ -56,9 +56,14 @@ pub fn what_a_vm_is_trapped_at() {
     scheduler::run(&[vm], 1);
     assert_eq!(vm.finished(), 0);
     assert!(vm.result(0) > 40_000, "only {} accesses were undefined", vm.result(0));
-    // A pair loaded, a SIMD register loaded, a pair stored, a walk: the abort is the access's own.
-    let expected =
-        [(0x10, NOWHERE + 0x10), (0x10, NOWHERE + 0x20), (WNR | 0x10, NOWHERE + 0x30), (0x17, 0xFFFF_FFFF_FFFF_F008)];
+    // A pair loaded, a SIMD register loaded, a pair stored, a walk, a register loaded: the abort is the access's own.
+    let expected = [
+        (0x10, NOWHERE + 0x10),
+        (0x10, NOWHERE + 0x20),
+        (WNR | 0x10, NOWHERE + 0x30),
+        (0x17, 0xFFFF_FFFF_FFFF_F008),
+        (0x10, NOWHERE + 0x40),
+    ];
     for (i, (status, far)) in expected.into_iter().enumerate() {
         let (esr, wanted) = (vm.result(1 + 2 * i), DATA_ABORT | IL | status);
         assert_eq!((esr, vm.result(2 + 2 * i)), (wanted, far), "{i}: {esr:#x}, not {wanted:#x}");

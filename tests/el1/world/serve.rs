@@ -31,7 +31,11 @@ impl Vm {
             Exit::Register(iss, value) => self.register_written(i, iss, value),
             Exit::Device { address, size, store, register, signed, wide } => {
                 match (self.device(i, address, store), store) {
-                    (None, _) => vcpu.set_word(run_page::FLAGS, inject::DATA_ABORT),
+                    (None, _) => {
+                        // A hostile host tries to give the register a value all the same.
+                        vcpu.set_x(register, 0xBAD);
+                        vcpu.set_word(run_page::FLAGS, inject::DATA_ABORT);
+                    }
                     (Some(value), None) => vcpu.set_x(register, extend(value, size, signed, wide)),
                     _ => {}
                 }

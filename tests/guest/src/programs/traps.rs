@@ -166,11 +166,12 @@ fn here() {
 }
 
 /// Accesses that nobody can serve; the host of these tests answers what it is asked by an abort. Results 1 on: ESR_EL1 and
-/// FAR_EL1 of: a pair loaded from where no device is, a SIMD register, a pair stored, and a walk that leads there.
+/// FAR_EL1 of: a pair loaded from where no device is, a SIMD register, a pair stored, a walk that leads there, and one register,
+/// which the host fills all the same.
 fn aborts() {
     const NOWHERE: u64 = 0x0B00_0000;
     const TTBR1: u64 = NOWHERE;
-    let (mut a, mut b) = (0x5EED_u64, 0xFEED_u64);
+    let (mut a, mut b, mut c) = (0x5EED_u64, 0xFEED_u64, 0xDEED_u64);
     let caught = [
         // SAFETY: the access is refused, and left out.
         catch(|| unsafe { asm!("ldp {}, {}, [{}]", inout(reg) a, inout(reg) b, in(reg) NOWHERE + 0x10) }),
@@ -191,8 +192,10 @@ fn aborts() {
             assert_eq!(mapped.map(|e| e.esr), Some(0x25 << 26 | 1 << 25 | 0b101));
             caught
         },
+        // SAFETY: the access is refused, and left out.
+        catch(|| unsafe { asm!("ldr {}, [{}]", inout(reg) c, in(reg) NOWHERE + 0x40) }),
     ];
-    assert_eq!((a, b), (0x5EED, 0xFEED));
+    assert_eq!((a, b, c), (0x5EED, 0xFEED, 0xDEED));
     for (i, exception) in caught.into_iter().enumerate() {
         let exception = exception.expect("an abort");
         desk::set_result(1 + 2 * i, exception.esr);
