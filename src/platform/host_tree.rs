@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The device tree that the host is given: the machine's, with Corevisor's memory reserved, its own boot data in
-//! /chosen, the physical timer instead of the virtual one, no SMMUs, and a /hypervisor node.
+//! /chosen, the physical timer instead of the virtual one, no SMMUs, and a /hypervisor node, which has the virtual one's
+//! interrupt.
 //!
 //! This is the one module that allocates: from a heap that exists only until the host starts.
 
@@ -44,11 +45,10 @@ pub fn host_tree(fdt: &Fdt<'_>, view: &HostView<'_>) -> Result<Vec<u8>, BootErro
     reserve(root, view);
     chosen(root, view);
     let interrupt_cells = interrupt_cells(root);
+    let hypervisor = hypervisor(root, interrupt_cells);
     devices(root, interrupt_cells);
     root.remove_child("hypervisor");
-    let mut node = DeviceTreeNode::new_unchecked("hypervisor");
-    set(&mut node, "compatible", "corevisor,corevisor-1");
-    root.add_child(node);
+    root.add_child(hypervisor);
     Ok(tree.to_dtb())
 }
 
@@ -135,7 +135,7 @@ fn devices(node: &mut DeviceTreeNode, interrupt_cells: usize) {
     for name in ["iommus", "iommu-map", "iommu-map-mask"] {
         node.remove_property(name);
     }
-    if compatible_with(node, &["arm,armv8-timer"]) {
+    if compatible_with(node, &TIMERS) {
         physical_timer(node, interrupt_cells);
     }
     if compatible_with(node, &["arm,psci", "arm,psci-0.2", "arm,psci-1.0"]) {
@@ -146,17 +146,50 @@ fn devices(node: &mut DeviceTreeNode, interrupt_cells: usize) {
     }
 }
 
+const TIMERS: [&str; 1] = ["arm,armv8-timer"];
+
 /// Leaves the timer node only the non-secure physical timer's interrupt, so that a Linux at EL1 takes that one, and the
-/// virtual timer stays free for VMs. The binding's order is secure, non-secure, virtual, hypervisor.
+/// virtual timer stays free for VMs.
 fn physical_timer(timer: &mut DeviceTreeNode, interrupt_cells: usize) {
     const NON_SECURE: usize = 1;
-    let names = timer.property("interrupt-names");
-    let by_name = names.and_then(|p| p.value().split(|&b| b == 0).position(|n| n == b"phys"));
-    let index = by_name.unwrap_or(NON_SECURE);
-    let size = interrupt_cells * 4;
-    let Some(interrupts) = timer.property("interrupts") else { return };
-    let Some(one) = interrupts.value().get(index * size..(index + 1) * size) else { return };
-    let one = Vec::from(one);
+    let Some(one) = timer_interrupt(timer, interrupt_cells, "phys", NON_SECURE) else { return };
     set(timer, "interrupts", one);
     set(timer, "interrupt-names", "phys");
+}
+
+/// The interrupt of that name of a timer node, which if the node gives no names is number `index`: the binding's order is
+/// secure, non-secure, virtual, hypervisor.
+fn timer_interrupt(timer: &DeviceTreeNode, interrupt_cells: usize, name: &str, index: usize) -> Option<Vec<u8>> {
+    let index = match timer.property("interrupt-names") {
+        Some(names) => names.value().split(|&b| b == 0).position(|n| n == name.as_bytes())?,
+        None => index,
+    };
+    let size = interrupt_cells * 4;
+    timer.property("interrupts")?.value().get(index * size..(index + 1) * size).map(Vec::from)
+}
+
+/// The node that names Corevisor. It has the virtual timer's interrupt, which the host has no other use for than to leave a
+/// VM when its timer is due.
+fn hypervisor(root: &DeviceTreeNode, interrupt_cells: usize) -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked("hypervisor");
+    set(&mut node, "compatible", "corevisor,corevisor-1");
+    if let Some((parent, interrupt)) = virtual_timer(root, None, interrupt_cells) {
+        set(&mut node, "interrupt-parent", parent);
+        set(&mut node, "interrupts", interrupt);
+        set(&mut node, "interrupt-names", "virt-timer");
+    }
+    node
+}
+
+/// The interrupt parent (`inherited`, if `node` does not say) and the virtual interrupt of the first timer node that has
+/// one, of `node` and all below.
+fn virtual_timer(node: &DeviceTreeNode, inherited: Option<u32>, interrupt_cells: usize) -> Option<(u32, Vec<u8>)> {
+    const VIRTUAL: usize = 2;
+    let parent = node.property("interrupt-parent").and_then(|p| p.value_as().ok()).or(inherited);
+    if compatible_with(node, &TIMERS)
+        && let Some(interrupt) = timer_interrupt(node, interrupt_cells, "virt", VIRTUAL)
+    {
+        return Some((parent?, interrupt));
+    }
+    node.children().find_map(|child| virtual_timer(child, parent, interrupt_cells))
 }

@@ -134,6 +134,55 @@ fn the_host_has_the_physical_timer_only() {
     assert!(edited(&virt(), &view()).find_node("/timer").unwrap().property("always-on").is_some());
 }
 
+/// interrupt-parent, interrupts and interrupt-names of /hypervisor, if `edit` is done to the machine's tree.
+fn virtual_timer(edit: impl FnOnce(&mut DeviceTreeNode)) -> [Option<Vec<u8>>; 3] {
+    let mut tree = virt();
+    edit(&mut tree.root);
+    let after = edited(&tree, &view());
+    ["interrupt-parent", "interrupts", "interrupt-names"].map(|name| value(&after, "/hypervisor", name))
+}
+
+fn timer_node(root: &mut DeviceTreeNode) -> &mut DeviceTreeNode {
+    root.child_mut("timer").unwrap()
+}
+
+#[test]
+fn the_virtual_timers_interrupt_is_corevisors_nodes() {
+    let found = |parent: u32, cells: &[u32]| [Some(be(&[parent])), Some(be(cells)), Some(b"virt-timer\0".to_vec())];
+    assert_eq!(virtual_timer(|_| ()), found(0x8002, &[1, 11, 0x304]));
+    let three: Vec<u32> = (0..12).collect();
+    let named = |names: &'static [&str], interrupts: Vec<u32>| {
+        virtual_timer(|root| {
+            set(timer_node(root), "interrupt-names", names);
+            set(timer_node(root), "interrupts", interrupts);
+        })
+    };
+    assert_eq!(named(&["phys", "virt", "hyp-phys"], three[..9].to_vec()), found(0x8002, &[3, 4, 5]));
+    assert_eq!(named(&["virt", "phys"], three[..6].to_vec()), found(0x8002, &[0, 1, 2]));
+    let four = virtual_timer(|root| {
+        set(root.child_mut("intc@8000000").unwrap(), "#interrupt-cells", 4u32);
+        set(timer_node(root), "interrupts", (0..16).collect::<Vec<u32>>());
+    });
+    assert_eq!(four, found(0x8002, &[8, 9, 10, 11]));
+    // The nearest parent counts, wherever the timer is.
+    let own = virtual_timer(|root| set(timer_node(root), "interrupt-parent", 7u32));
+    assert_eq!(own, found(7, &[1, 11, 0x304]));
+    let moved = virtual_timer(|root| {
+        let timer = root.remove_child("timer").unwrap();
+        let soc = child(root, "soc");
+        set(soc, "interrupt-parent", 9u32);
+        soc.add_child(timer);
+    });
+    assert_eq!(moved, found(9, &[1, 11, 0x304]));
+    // Nothing is said where nothing is known.
+    let none = [None, None, None];
+    assert_eq!(named(&["phys"], three[..3].to_vec()), none, "no such name");
+    assert_eq!(named(&["phys", "virt"], three[..3].to_vec()), none, "no such interrupt");
+    assert_eq!(virtual_timer(|root| set(timer_node(root), "interrupts", three[..6].to_vec())), none);
+    assert_eq!(virtual_timer(|root| drop(root.remove_child("timer"))), none);
+    assert_eq!(virtual_timer(|root| drop(root.remove_property("interrupt-parent"))), none);
+}
+
 #[test]
 fn smmus_are_gone_and_nothing_points_at_one() {
     let mut tree = virt();
@@ -163,7 +212,7 @@ fn psci_is_called_by_smc_and_corevisor_is_named() {
     let after = edited(&tree, &view());
     assert_eq!(value(&after, "/psci", "method"), Some(b"smc\0".to_vec()));
     assert_eq!(value(&after, "/hypervisor", "compatible"), Some(b"corevisor,corevisor-1\0".to_vec()));
-    assert_eq!(after.find_node("/hypervisor").unwrap().properties().count(), 1, "nothing of the other one");
+    assert_eq!(after.find_node("/hypervisor").unwrap().properties().count(), 4, "nothing of the other one");
 }
 
 #[test]
@@ -177,10 +226,11 @@ fn everything_else_is_as_it_was() {
         root.properties().map(|p| (p.name().to_string(), p.value().to_vec())).collect::<Vec<_>>()
     };
     assert_eq!(properties(&after.root), properties(&before.root));
-    // Done twice it is done once.
-    let twice = edited(&after, &view());
+    // Done twice it is done once, but that the virtual timer's interrupt is found no more.
+    let mut twice = edited(&after, &view());
+    twice.root.remove_child("hypervisor");
+    after.root.remove_child("hypervisor");
     assert_eq!(twice, after);
     after.root.remove_child("reserved-memory");
-    after.root.remove_child("hypervisor");
     assert_eq!(names(&after.root), names(&before.root), "no other nodes, and in their order");
 }

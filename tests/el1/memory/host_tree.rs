@@ -35,6 +35,14 @@ pub fn hypervisor_node() {
     let node = tree::node("/hypervisor").expect("/hypervisor");
     assert_eq!(tree::value(node, "compatible"), b"corevisor,corevisor-1\0");
     assert_eq!(tree::root().children().filter(|node| node.name_without_address() == "hypervisor").count(), 1);
+    // PPI 11: INTID 27, the virtual timer, as Corevisor's GIC has it.
+    assert_eq!(tree::value(node, "interrupt-names"), b"virt-timer\0");
+    let interrupts = tree::value(node, "interrupts");
+    assert_eq!((interrupts.len(), &interrupts[..8]), (12, [0, 0, 0, 1, 0, 0, 0, 11].as_slice()));
+    let gic = tree::compatible("arm,gic-v3").or(tree::compatible("arm,cortex-a15-gic")).expect("a GIC");
+    assert_eq!(tree::value(node, "interrupt-parent"), tree::value(gic, "phandle"));
+    // And the GIC keeps its own, the maintenance interrupt: PPI 9.
+    assert_eq!(tree::value(gic, "interrupts")[..8], [0, 0, 0, 1, 0, 0, 0, 9]);
 }
 
 pub fn only_the_physical_timer() {
