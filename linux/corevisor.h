@@ -10,12 +10,13 @@
  *	exit.c		why a vCPU stopped, and what it is answered: MMIO, PSCI
  *	regs.c		ONE_REG
  *	bus.c		devices in the kernel, ioeventfd
- *	vgic*.c		GICv3: registers, state, list registers
+ *	vgic.c		GICv3: entry, exit, MMIO, lines; vgic_irq.c: interrupts and list registers; vgic_mmio.c: registers;
+ *			vgic_device.c: the device's attributes
  *	timer.c		virtual timer
- *	irq.c		routing, irqfd, KVM_IRQ_LINE
+ *	irq.c		routing, KVM_IRQ_LINE; irqfd.c
  *
- * Locks, outermost first: vcpu->mutex, vm->lock, vm->slots_lock, vm->irq_lock; then those of the vGIC, which are
- * spinlocks taken with interrupts off.
+ * Locks, outermost first: vcpu->mutex, vm->lock, vm->slots_lock, vm->irq_lock; then spinlocks, taken with interrupts off:
+ * vm->irqfds_lock, vm->vgic.lock.
  */
 #ifndef COREVISOR_H
 #define COREVISOR_H
@@ -47,9 +48,11 @@ struct cv_vm;
  * @ctl:	CNTV_CTL_EL0 at the last exit
  * @cval:	CNTV_CVAL_EL0 at the last exit
  * @level:	the line's level, as the vGIC was told last
+ * @vcpu:	whose it is
  */
 struct cv_timer {
 	struct hrtimer hrtimer;
+	struct cv_vcpu *vcpu;
 	u64 ctl;
 	u64 cval;
 	bool level;
@@ -128,6 +131,8 @@ struct cv_irq_routing;
  * @id:		Corevisor's number; 0 while Corevisor has none
  * @protected:	its memory is out of the host's reach
  * @ran:	a vCPU ran: images and slots are final for a protected VM
+ * @cntvoff:	TIMER_SET_CNTVOFF for it: called on the CPU of its first entry, before that, interrupts off
+ * @timer_intid: the virtual timer's interrupt
  */
 struct cv_vm {
 	struct kref refs;
@@ -148,10 +153,16 @@ struct cv_vm {
 	struct srcu_struct srcu;
 
 	struct mutex irq_lock;
+	spinlock_t irqfds_lock;
 	struct list_head irqfds;
 	struct cv_irq_routing __rcu *routing;
 	struct cv_vgic vgic;
+	u64 cntvoff;
+	u32 timer_intid;
 };
+
+/* main.c: list registers of the hardware, as FEATURES says: 0 without a GICv3 or GICv2 with virtualization. */
+extern unsigned int cv_list_registers;
 
 /* vm.c */
 void cv_vm_get(struct cv_vm *vm);
@@ -162,7 +173,11 @@ static inline struct cv_vcpu *cv_vm_vcpu(struct cv_vm *vm, unsigned int index)
 	return index < CV_MAX_VCPUS ? READ_ONCE(vm->vcpus[index]) : NULL;
 }
 
-/* vcpu.c: makes a vCPU look at what is new for it: out of the VM if it runs, awake if it waits. Any context. */
+/*
+ * vcpu.c: makes a vCPU look at what is new for it: out of the VM if it runs, awake if it waits. Any context, with interrupts
+ * off, too. A vCPU sets its mode to CV_INSIDE, with a full barrier after it, before it calls cv_vgic_enter: whoever makes an
+ * interrupt pending and then kicks either is seen there, or sees CV_INSIDE.
+ */
 void cv_vcpu_kick(struct cv_vcpu *vcpu);
 
 /*
@@ -170,7 +185,11 @@ void cv_vcpu_kick(struct cv_vcpu *vcpu);
  * find nothing, or give -ENXIO.
  */
 
-/* At the VM's creation and end; for each vCPU likewise. */
+/*
+ * At the VM's creation and end; for each vCPU likewise. cv_vgic_vcpu_init: -EBUSY once the GIC is initialized; vm->lock
+ * held. A vCPU that was initialized exists until the VM ends, or its creation fails and cv_vgic_vcpu_destroy is called under
+ * the same lock.
+ */
 int cv_vgic_vm_init(struct cv_vm *vm);
 void cv_vgic_vm_destroy(struct cv_vm *vm);
 int cv_vgic_vcpu_init(struct cv_vcpu *vcpu);
@@ -183,7 +202,10 @@ int cv_vgic_create(struct cv_vm *vm, struct kvm_create_device *device);
 /* Before the first run: a GIC that was made must be complete. vm->lock held. */
 int cv_vgic_map_resources(struct cv_vm *vm);
 
-/* Entry and exit of a vCPU, interrupts off: the run page's list registers from, and back into, the vGIC's state. */
+/*
+ * Entry and exit of a vCPU, interrupts off: the run page's list registers from, and back into, the vGIC's state. Each entry
+ * is followed by an exit, on the same CPU, even if the vCPU did not get to run.
+ */
 void cv_vgic_enter(struct cv_vcpu *vcpu);
 void cv_vgic_exit(struct cv_vcpu *vcpu);
 /* Whether an interrupt would be taken: ends a WFI. */
@@ -202,9 +224,10 @@ void cv_vgic_sgi(struct cv_vcpu *vcpu, u64 value, bool group1);
 /* An access to the distributor or a redistributor, emulated; false if addr is in neither. data: host order. */
 bool cv_vgic_mmio(struct cv_vcpu *vcpu, u64 addr, unsigned int len, bool is_write, u64 *data);
 
-/* timer.c: PPI 27 unless KVM_ARM_VCPU_TIMER_CTRL said otherwise. */
+/* timer.c: PPI 27, unless KVM_ARM_VCPU_TIMER_CTRL said otherwise. */
 int cv_timer_module_init(void); /* the host's PPIs (virtual timer, maintenance) requested, and enabled on every CPU */
 void cv_timer_module_exit(void);
+void cv_timer_vm_init(struct cv_vm *vm); /* virtual time begins now */
 void cv_timer_vcpu_init(struct cv_vcpu *vcpu);
 void cv_timer_vcpu_destroy(struct cv_vcpu *vcpu);
 void cv_timer_vcpu_reset(struct cv_vcpu *vcpu);
@@ -214,17 +237,24 @@ void cv_timer_exit(struct cv_vcpu *vcpu);
 /* Around a wait in WFI. */
 void cv_timer_block(struct cv_vcpu *vcpu);
 void cv_timer_unblock(struct cv_vcpu *vcpu);
+/* Virtual time now, and KVM_REG_ARM_TIMER_CNT: what is set counts if the VM has not run. */
+u64 cv_timer_now(struct cv_vm *vm);
+void cv_timer_set_now(struct cv_vm *vm, u64 now);
 /* Device attributes of vCPUs (group KVM_ARM_VCPU_TIMER_CTRL). */
 int cv_timer_set_attr(struct cv_vcpu *vcpu, struct kvm_device_attr *attr);
 int cv_timer_get_attr(struct cv_vcpu *vcpu, struct kvm_device_attr *attr);
 int cv_timer_has_attr(struct cv_vcpu *vcpu, struct kvm_device_attr *attr);
 
-/* irq.c: ioctls of a VM; user pointers are read once. */
+/* irq.c, irqfd.c: ioctls of a VM. `entries` are in the kernel, routing->nr of them, at most CV_MAX_ROUTES. */
+#define CV_MAX_ROUTES 4096
+int cv_irqfd_module_init(void);
+void cv_irqfd_module_exit(void);
 void cv_irq_vm_init(struct cv_vm *vm);
 void cv_irq_vm_destroy(struct cv_vm *vm);
 int cv_irq_line(struct cv_vm *vm, const struct kvm_irq_level *level);
 int cv_irqfd(struct cv_vm *vm, const struct kvm_irqfd *irqfd);
-int cv_irq_set_routing(struct cv_vm *vm, const struct kvm_irq_routing *routing, const struct kvm_irq_routing_entry *entries);
+int cv_irq_set_routing(struct cv_vm *vm, const struct kvm_irq_routing *routing,
+		       const struct kvm_irq_routing_entry *entries);
 int cv_irq_signal_msi(struct cv_vm *vm, const struct kvm_msi *msi);
 
 #endif
