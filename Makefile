@@ -7,6 +7,8 @@
 #                images of VMs may be signed with: docs/abi.md)
 #   make sign    target/corevisor-sign, which makes keys and signs images of VMs
 #   make guest   target/guest.img, what the VMs of the tests run
+#   make driver  target/driver/SUITE/corevisor.ko, the Linux driver, for the fetched kernels of trixie and bookworm
+#   make checkpatch     the kernel's checker of style on the driver
 #   make demo    what Corevisor is for, told on the console: a host that can't get at its VMs
 #   make verify  the library against the specification: vectors, random steps, exploration, races, coverage, in one table
 #   make coverage       where each function of the specification is, and what tests it
@@ -25,8 +27,8 @@ PROBE := target/probe/$(TARGET)/release/probe
 GUEST := target/vm-guest/$(TARGET)/release/guest
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image sign guest demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
-	setup-demo setup-run setup-test setup-lint setup-coverage FORCE
+.PHONY: all run test image test-image sign guest driver checkpatch demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
+	setup-demo setup-run setup-test setup-driver setup-checkpatch setup-lint setup-coverage FORCE
 
 # Cargo's build script runs elsewhere.
 ifneq ($(IMAGE_KEYS),)
@@ -43,7 +45,7 @@ endif
 target/toolchain.mk: FORCE
 	@tools/setup build
 
-setup-demo setup-run setup-test setup-lint setup-coverage: setup-%:
+setup-demo setup-run setup-test setup-driver setup-checkpatch setup-lint setup-coverage: setup-%:
 	@tools/setup $*
 
 image: target/corevisor.img
@@ -83,6 +85,19 @@ target/guest.key: target/release/corevisor-sign
 
 target/release/corevisor-sign: FORCE
 	@$(CARGO_HOST) build -q --release -p corevisor-sign --target-dir target
+
+driver: target/driver/trixie/corevisor.ko target/driver/bookworm/corevisor.ko
+
+target/driver/%/corevisor.ko: setup-driver linux/abi.h FORCE
+	@tools/build-driver $*
+
+linux/abi.h: FORCE
+	@tools/abi-header
+
+# What a mutex is for is in the kernel-doc above the structure.
+checkpatch: setup-checkpatch
+	@perl target/guest/trixie/checkpatch/checkpatch.pl --no-tree --strict --show-types --terse --no-summary \
+		--ignore UNCOMMENTED_DEFINITION --file $$(find linux -name '*.[ch]')
 
 # A Linux program: none of the firmware's flags are for it.
 $(PROBE): FORCE

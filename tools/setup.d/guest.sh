@@ -14,11 +14,15 @@ debian_mirror() {
 setup_guest() {
     # The user's own kernel and ramdisk need nothing of ours.
     [ "$1" = trixie ] && [ -n "${KERNEL:-}" ] && [ -n "${INITRD:-}" ] && return 0
-    "$root/tools/fetch-guest" --check "$1" && return 0
-    have_apt || die "fetching Debian's arm64 kernel and busybox needs apt-get and dpkg-deb; without them, give" \
-        "your own: make run KERNEL=… INITRD=…"
+    fetch_guest "$1" base "Debian's arm64 kernel and busybox" "; without them, give your own: make run KERNEL=… INITRD=…"
+}
+
+# fetch_guest SUITE GROUP WHAT [ADVICE]: the groups are those of tools/fetch-guest.
+fetch_guest() {
+    "$root/tools/fetch-guest" --check "$1" "$2" && return 0
+    have_apt || die "fetching $3 needs apt-get and dpkg-deb${4:-}"
     need_file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
     install_needed
-    say "fetching Debian's arm64 kernel and busybox ($1) into target/guest"
-    "$root/tools/fetch-guest" --mirror "$(debian_mirror)" "$1" || die "could not fetch the packages"
+    say "fetching $3 ($1) into target/guest"
+    "$root/tools/fetch-guest" --mirror "$(debian_mirror)" "$1" "$2" || die "could not fetch the packages"
 }
