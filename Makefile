@@ -28,7 +28,7 @@ GUEST := target/vm-guest/$(TARGET)/release/guest
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
 .PHONY: all run test image test-image sign guest driver checkpatch demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
-	setup-demo setup-run setup-test setup-driver setup-checkpatch setup-lint setup-coverage FORCE
+	setup-demo setup-run setup-test setup-linux setup-driver setup-checkpatch setup-lint setup-coverage FORCE
 
 # Cargo's build script runs elsewhere.
 ifneq ($(IMAGE_KEYS),)
@@ -45,7 +45,7 @@ endif
 target/toolchain.mk: FORCE
 	@tools/setup build
 
-setup-demo setup-run setup-test setup-driver setup-checkpatch setup-lint setup-coverage: setup-%:
+setup-demo setup-run setup-test setup-linux setup-driver setup-checkpatch setup-lint setup-coverage: setup-%:
 	@tools/setup $*
 
 image: target/corevisor.img
