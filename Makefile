@@ -27,7 +27,7 @@ PROBE := target/probe/$(TARGET)/release/probe
 GUEST := target/vm-guest/$(TARGET)/release/guest
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image sign guest driver checkpatch demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
+.PHONY: all run test image test-image sign guest driver checkpatch linux-test-files demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
 	setup-demo setup-run setup-test setup-linux setup-driver setup-checkpatch setup-lint setup-coverage FORCE
 
 # Cargo's build script runs elsewhere.
@@ -107,14 +107,29 @@ $(PROBE): FORCE
 target/initramfs.img: setup-run $(PROBE) $(OVERLAY)
 	@tools/mkinitramfs --busybox target/guest/trixie/busybox --add bin/probe=$(PROBE) $@
 
+# For guests of the host, with either kernel; virtio is for those that share their memory with it.
+VIRTIO := virtio,virtio_ring,virtio_mmio,virtio_pci_legacy_dev,virtio_pci_modern_dev,virtio_pci,virtio_blk,virtio_console
+target/guest-initramfs.img: setup-driver $(shell find tests/linux/guest-initramfs -type f)
+	@tools/mkinitramfs --busybox target/guest/trixie/busybox --overlay tests/linux/guest-initramfs \
+		--modules 6.1=$(VIRTIO) --modules 6.12=$(VIRTIO) $@
+
+# C programs of the tests: for the host, but some for guests, too.
+PROGRAMS := $(patsubst tests/linux/programs/%.c,target/linux-programs/%,$(wildcard tests/linux/programs/*.c))
+target/linux-programs/%: tests/linux/programs/%.c linux/abi.h linux/uapi/corevisor.h | setup-driver
+	@mkdir -p $(@D)
+	@aarch64-linux-gnu-gcc -static -O2 -Wall -Wextra -Werror -Ilinux -o $@ $<
+
+# All that the tests with Linux need besides images of Corevisor's.
+linux-test-files: target/initramfs.img target/guest-initramfs.img driver $(PROGRAMS)
+
 # With the user's own kernel and ramdisk nothing of ours is needed.
 run: setup-run image $(if $(and $(KERNEL),$(INITRD)),,target/initramfs.img)
 	@tools/run
 
-test: setup-test image test-image guest target/initramfs.img
+test: setup-test image test-image guest linux-test-files
 	@tools/test-all
 
-soak: setup-test setup-coverage image test-image guest target/initramfs.img
+soak: setup-test setup-coverage image test-image guest linux-test-files
 	@tools/test-all --soak
 	@tools/verify --soak
 

@@ -9,6 +9,10 @@ IMAGE = TARGET / "corevisor.img"
 ELF = TARGET / "corevisor.elf"
 INITRAMFS = TARGET / "initramfs.img"
 GUEST = TARGET / "guest"
+# The Linux driver, by suite; C programs for the host; what guests of the host start with.
+DRIVER = TARGET / "driver"
+PROGRAMS = TARGET / "linux-programs"
+GUEST_INITRAMFS = TARGET / "guest-initramfs.img"
 # What the VMs of the tests run.
 VM_IMAGE = TARGET / "guest.img"
 VM_SIGNATURE = TARGET / "guest.sig"

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the tests of the Linux driver share: a host that has it, with the programs, kernels and images that a test needs.
+
+An oops of the host's kernel ends it, and with it the test.
+"""
+
+import host
+from harness import guest, paths
+from harness.cpio import Cpio
+from harness.machine import Machine, corevisor, linux_directly, modules
+
+# A hypervisor whose host's kernel had a fault that it survived has failed, too.
+BOOTARGS = f"{host.BOOTARGS} oops=panic"
+MODULE = "lib/corevisor.ko"
+
+
+def module_file(kernel=guest.DEFAULT_KERNEL, name="corevisor"):
+    """A module of ours, built for this kernel."""
+    return paths.DRIVER / guest.SUITES[kernel] / f"{name}.ko"
+
+
+def program(name):
+    """Where tests/linux/programs/NAME.c was built."""
+    return paths.PROGRAMS / name
+
+
+def guest_files(kernel=guest.DEFAULT_KERNEL):
+    """What a VMM in the host starts a Debian guest from."""
+    return {"guest/vmlinuz": guest.kernel(kernel), "guest/initramfs.img": paths.GUEST_INITRAMFS}
+
+
+def initramfs(bench, files):
+    """The host's initramfs with more files, from names to files: what was not compressed the kernel need not decompress."""
+    cpio = Cpio()
+    for name, file in sorted(files.items()):
+        cpio.file(name, file.read_bytes())
+    base = paths.INITRAMFS.read_bytes()
+    return bench.file("host-initramfs.img", base + bytes(-len(base) % 4) + cpio.finish())
+
+
+def boot(bench, machine=None, kernel=guest.DEFAULT_KERNEL, files=None, append="", under_corevisor=True):
+    """A host in its user space, with the driver's file and `files`."""
+    machine = machine or Machine(el2=under_corevisor)
+    initrd = initramfs(bench, {MODULE: module_file(kernel)} | (files or {}))
+    bootargs = f"{BOOTARGS} {append}".strip()
+    if under_corevisor:
+        software = [*corevisor(), *modules(machine.memory, guest.kernel(kernel), initrd, bootargs)]
+    else:
+        software = linux_directly(guest.kernel(kernel), initrd, bootargs)
+    console = bench.start([*machine.arguments(), *software])
+    host.expect_user_space(console, machine)
+    return console
+
+
+def run(console, command, status=0):
+    """Runs a command in the host's shell, checks its exit status, and returns its output."""
+    found, output = console.shell(command)
+    host.check(found == status, f"`{command}` ended with status {found}, not {status}: {output.strip()[-400:]!r}")
+    return output
+
+
+def load(console):
+    """Loads the driver; what it said."""
+    return run(console, f"insmod /{MODULE}")
+
+
+def finish(console):
+    """Unloads the driver, which leaves nothing, and powers off."""
+    run(console, "rmmod corevisor")
+    console.power_off()
+    host.expect_no_faults(console)
