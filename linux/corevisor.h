@@ -218,6 +218,9 @@ bool cv_vgic_pending(struct cv_vcpu *vcpu);
 int cv_vgic_set_level(struct cv_vm *vm, struct cv_vcpu *vcpu, u32 intid, bool level);
 int cv_vgic_map_hw(struct cv_vcpu *vcpu, u32 intid, u32 hwintid);
 
+/* The same for a vCPU's timer, by timer.c; whether the vCPU is to look at it now. */
+void cv_vgic_set_timer(struct cv_vcpu *vcpu, bool level, bool wake);
+
 /* A trapped write of ICC_SGI1R_EL1 (group 1), ICC_SGI0R_EL1 (group 0), ICC_ASGI1R_EL1. */
 void cv_vgic_sgi(struct cv_vcpu *vcpu, u64 value, bool group1);
 
@@ -237,6 +240,10 @@ void cv_timer_exit(struct cv_vcpu *vcpu);
 /* Around a wait in WFI. */
 void cv_timer_block(struct cv_vcpu *vcpu);
 void cv_timer_unblock(struct cv_vcpu *vcpu);
+/* By vgic.c: this CPU's physical interrupt is to be active, or not; the VM has ended it; there can be a GIC. */
+void cv_timer_physical(bool active);
+void cv_timer_physical_ended(void);
+bool cv_timer_has_vgic(void);
 /* Virtual time now, and KVM_REG_ARM_TIMER_CNT: what is set counts if the VM has not run. */
 u64 cv_timer_now(struct cv_vm *vm);
 void cv_timer_set_now(struct cv_vm *vm, u64 now);
@@ -255,6 +262,11 @@ int cv_irq_line(struct cv_vm *vm, const struct kvm_irq_level *level);
 int cv_irqfd(struct cv_vm *vm, const struct kvm_irqfd *irqfd);
 int cv_irq_set_routing(struct cv_vm *vm, const struct kvm_irq_routing *routing,
 		       const struct kvm_irq_routing_entry *entries);
+/* The interrupt that a GSI means, as a number of the GIC's; -EINVAL. Any context. */
+int cv_irq_of_gsi(struct cv_vm *vm, u32 gsi);
+/* By vgic.c: a level interrupt ended. Interrupts off. */
+void cv_irqfd_resample(struct cv_vm *vm, u32 intid);
+void cv_irqfd_vm_destroy(struct cv_vm *vm);
 int cv_irq_signal_msi(struct cv_vm *vm, const struct kvm_msi *msi);
 
 #endif

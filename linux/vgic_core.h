@@ -81,6 +81,12 @@ struct cv_vgic_access {
 
 u64 cv_vgic_read(const struct cv_vgic_access *access);
 u8 cv_vgic_write(const struct cv_vgic_access *access, u64 value);
+/* Whether pending or active states are about there: GICD_ISPENDR to GICD_ICACTIVER, and the same of redistributors. */
+static inline bool cv_vgic_is_state(u32 offset)
+{
+	return (offset & 0xffff) - 0x200 < 0x200;
+}
+
 u8 cv_vgic_concerns(const struct cv_vgic_access *access);
 bool cv_vgic_has_register(bool redistributor, u32 offset);
 struct cv_vgic_cpu *cv_vgic_redistributor(struct cv_vgic *vgic, u64 addr, u32 *offset);
