@@ -11,6 +11,7 @@
 
 /**
  * struct cv_irq_routing - what user space said of GSIs
+ * @rcu:	for its end
  * @intid:	by GSI; 0: nothing
  */
 struct cv_irq_routing {
@@ -74,8 +75,8 @@ int cv_irq_set_routing(struct cv_vm *vm, const struct kvm_irq_routing *routing,
 	mutex_lock(&vm->irq_lock);
 	old = rcu_replace_pointer(vm->routing, new, lockdep_is_held(&vm->irq_lock));
 	mutex_unlock(&vm->irq_lock);
-	synchronize_rcu();
-	kvfree(old);
+	if (old)
+		kvfree_rcu(old, rcu);
 	return 0;
 }
 

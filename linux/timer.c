@@ -236,7 +236,7 @@ static irqreturn_t maintenance_handler(int irq, void *unused)
 	return IRQ_HANDLED;
 }
 
-static int cpu_online(unsigned int cpu)
+static int timer_online(unsigned int cpu)
 {
 	/* Unknown, after whatever the CPU did before. */
 	set_physical(false);
@@ -246,7 +246,7 @@ static int cpu_online(unsigned int cpu)
 	return 0;
 }
 
-static int cpu_offline(unsigned int cpu)
+static int timer_offline(unsigned int cpu)
 {
 	if (maintenance_irq)
 		disable_percpu_irq(maintenance_irq);
@@ -291,7 +291,7 @@ int cv_timer_module_init(void)
 		if (ret)
 			goto free_timer;
 	}
-	ret = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "corevisor:online", cpu_online, cpu_offline);
+	ret = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "corevisor:online", timer_online, timer_offline);
 	if (ret < 0)
 		goto free_maintenance;
 	hotplug = ret;
