@@ -27,7 +27,7 @@ PROBE := target/probe/$(TARGET)/release/probe
 GUEST := target/vm-guest/$(TARGET)/release/guest
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image sign guest driver checkpatch linux-test-files demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
+.PHONY: all run test image test-image sign guest driver hunter checkpatch linux-test-files demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
 	setup-demo setup-run setup-test setup-linux setup-driver setup-checkpatch setup-lint setup-coverage FORCE
 
 # Cargo's build script runs elsewhere.
@@ -89,7 +89,13 @@ target/release/corevisor-sign: FORCE
 driver: target/driver/trixie/corevisor.ko target/driver/bookworm/corevisor.ko
 
 target/driver/%/corevisor.ko: setup-driver linux/abi.h FORCE
-	@tools/build-driver $*
+	@tools/build-driver $* corevisor linux
+
+# For tests: a kernel that hunts for guests' secrets.
+hunter: target/driver/trixie/hunter.ko target/driver/bookworm/hunter.ko
+
+target/driver/%/hunter.ko: setup-driver linux/abi.h FORCE
+	@tools/build-driver $* hunter tests/linux/hunter
 
 linux/abi.h: FORCE
 	@tools/abi-header
@@ -97,7 +103,7 @@ linux/abi.h: FORCE
 # What a mutex is for is in the kernel-doc above the structure.
 checkpatch: setup-checkpatch
 	@perl target/guest/trixie/checkpatch/checkpatch.pl --no-tree --strict --show-types --terse --no-summary \
-		--ignore UNCOMMENTED_DEFINITION --file $$(find linux -name '*.[ch]')
+		--ignore UNCOMMENTED_DEFINITION --file $$(find linux tests/linux -name '*.[ch]')
 
 # A Linux program: none of the firmware's flags are for it.
 $(PROBE): FORCE
@@ -109,18 +115,19 @@ target/initramfs.img: setup-run $(PROBE) $(OVERLAY)
 
 # For guests of the host, with either kernel; virtio is for those that share their memory with it.
 VIRTIO := virtio,virtio_ring,virtio_mmio,virtio_pci_legacy_dev,virtio_pci_modern_dev,virtio_pci,virtio_blk,virtio_console
-target/guest-initramfs.img: setup-driver $(shell find tests/linux/guest-initramfs -type f)
+target/guest-initramfs.img: setup-driver $(shell find tests/linux/guest-initramfs -type f) target/linux-programs/secret
 	@tools/mkinitramfs --busybox target/guest/trixie/busybox --overlay tests/linux/guest-initramfs \
+		--add bin/secret=target/linux-programs/secret \
 		--modules 6.1=$(VIRTIO) --modules 6.12=$(VIRTIO) $@
 
 # C programs of the tests: for the host, but some for guests, too.
 PROGRAMS := $(patsubst tests/linux/programs/%.c,target/linux-programs/%,$(wildcard tests/linux/programs/*.c))
-target/linux-programs/%: tests/linux/programs/%.c linux/abi.h linux/uapi/corevisor.h | setup-driver
+target/linux-programs/%: tests/linux/programs/%.c linux/abi.h linux/uapi/corevisor.h $(wildcard tests/linux/hunter/*.h) | setup-driver
 	@mkdir -p $(@D)
 	@aarch64-linux-gnu-gcc -static -O2 -Wall -Wextra -Werror -Ilinux -o $@ $<
 
 # All that the tests with Linux need besides images of Corevisor's.
-linux-test-files: target/initramfs.img target/guest-initramfs.img driver $(PROGRAMS)
+linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter $(PROGRAMS)
 
 # With the user's own kernel and ramdisk nothing of ours is needed.
 run: setup-run image $(if $(and $(KERNEL),$(INITRD)),,target/initramfs.img)
