@@ -48,7 +48,11 @@ def boot(bench, machine=None, kernel=guest.DEFAULT_KERNEL, files=None, append=""
     else:
         software = linux_directly(guest.kernel(kernel), initrd, bootargs)
     console = bench.start([*machine.arguments(), *software])
-    host.expect_user_space(console, machine)
+    try:
+        host.expect_user_space(console, machine)
+    except BaseException:
+        console.close()
+        raise
     return console
 
 
