@@ -142,6 +142,33 @@
 #define CV_CALL_VM_MEASUREMENT 0xc6001025U
 
 /*
+ * x1 = page frame number, of an address that a stage-2 table can translate. Returns x0 = 0, x1 =
+ * whose it is (CV_PAGE_OWNER_*), x2 = how many pages from there on, this one included, are in the
+ * same state, as far as one call looks, x3 = 1 if the host may access them, else 0.
+ */
+#define CV_CALL_PAGE_OWNER 0xc6001026U
+
+/*
+ * x1 = op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2 of an ID register that VMs are trapped at.
+ * Returns x0 = 0, x1 = what a VM that runs on this CPU reads there.
+ */
+#define CV_CALL_VM_ID_REGISTER 0xc6001027U
+
+/* Whose a page is: x1 of PAGE_OWNER. 1 to 15 are VMs. */
+
+/* The host's. */
+#define CV_PAGE_OWNER_HOST 0UL
+
+/* Corevisor's. */
+#define CV_PAGE_OWNER_COREVISOR 16UL
+
+/*
+ * Nobody's: no RAM, or RAM that the machine's device tree withholds from everybody (no-map). The
+ * host may access it, unless it is registers that Corevisor keeps to itself.
+ */
+#define CV_PAGE_OWNER_NOBODY 255UL
+
+/*
  * What a VM is, for as long as it exists: x1 of REGISTER_KVM. A VM with neither is protected, and
  * runs signed images only.
  */

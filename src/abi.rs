@@ -90,6 +90,24 @@ pub mod host_call {
     /// x1 = VM. Returns x0 = 0, x1 to x4 = its measurement ([`crate::vm::measure`]) in little-endian words, x5 =
     /// [`super::vm_flags`]. Refused until its images are verified.
     pub const VM_MEASUREMENT: u32 = 37;
+    /// x1 = page frame number, of an address that a stage-2 table can translate. Returns x0 = 0, x1 = whose it is
+    /// ([`super::page_owner`]), x2 = how many pages from there on, this one included, are in the same state, as far as one
+    /// call looks, x3 = 1 if the host may access them, else 0.
+    pub const PAGE_OWNER: u32 = 38;
+    /// x1 = op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2 of an ID register that VMs are trapped at. Returns x0 = 0, x1 =
+    /// what a VM that runs on this CPU reads there.
+    pub const VM_ID_REGISTER: u32 = 39;
+}
+
+/// Whose a page is: x1 of PAGE_OWNER. 1 to 15 are VMs.
+pub mod page_owner {
+    /// The host's.
+    pub const HOST: u64 = 0;
+    /// Corevisor's.
+    pub const COREVISOR: u64 = 16;
+    /// Nobody's: no RAM, or RAM that the machine's device tree withholds from everybody (`no-map`). The host may access it,
+    /// unless it is registers that Corevisor keeps to itself.
+    pub const NOBODY: u64 = 255;
 }
 
 /// What a VM is, for as long as it exists: x1 of REGISTER_KVM. A VM with neither is protected, and runs signed images only.

@@ -183,8 +183,12 @@ impl<M: Machine> Corevisor<M> {
     /// Whether a page of `range` is withheld from the host and from VMs: because boot said so, or because it is of an
     /// SMMU's registers, which are emulated.
     pub fn is_withheld(&self, range: Range) -> bool {
-        let smmus = self.smmus.iter().map(|smmu| &smmu.window);
-        self.withheld.iter().chain(smmus).any(|w| w.overlaps(range))
+        self.withheld_windows().any(|w| w.overlaps(range))
+    }
+
+    /// All that is withheld so.
+    pub(crate) fn withheld_windows(&self) -> impl Iterator<Item = &Range> {
+        self.withheld.iter().chain(self.smmus.iter().map(|smmu| &smmu.window))
     }
 
     /// log2 of the stage-2 input address space.

@@ -10,6 +10,7 @@ mod page_index;
 mod page_manager;
 #[cfg(test)]
 mod property;
+mod stretch;
 #[cfg(test)]
 mod tests;
 
@@ -17,3 +18,4 @@ pub use mem_manager::{MAX_DMA_MAPS, MAX_SHARE_COUNT};
 pub use mem_region::{MAX_REGIONS, MemRegion, MemRegions};
 pub use memory_ops::{SG_PAGES_PER_CALL, sg_pages};
 pub use page_manager::{Count, HOST_GFN_OFFSET, Owner, Owners, S2Page, S2PageSection};
+pub use stretch::{RECORDS_PER_CALL, Stretch};

@@ -35,6 +35,7 @@ pub use sysreg::SysregAnswer;
 pub use trap_handler::HostAction;
 pub use trap_handler_raw::Exit;
 pub use vm_call::MAX_MMIO_ADDR;
+pub use vm_sysreg::RegisterName;
 pub(crate) use vm_sysreg::written_sgi;
 
 /// The host's x0 to x30 as the vectors saved them: its shadow context (AM-99 `host_to_core`, AM-101 `core_to_host`).

@@ -157,6 +157,11 @@ impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> S2PageSection<'_, R> {
         self.owners.records.as_ref().get(index).copied()
     }
 
+    /// The records from that of `pfn` on: those of the pages that follow it, as far as its region goes.
+    pub(super) fn records_from(&self, pfn: Pfn) -> Option<&[S2Page]> {
+        self.owners.records.as_ref().get(self.regions.get_s2_page_index(pfn)?..)
+    }
+
     fn update(&mut self, pfn: Pfn, change: impl FnOnce(S2Page) -> S2Page) {
         let Owners { records, pages, private, .. } = &mut *self.owners;
         if let Some(index) = self.regions.get_s2_page_index(pfn)

@@ -6,6 +6,7 @@ use crate::abi::host_call as number;
 use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, VcpuId, Vmid};
 use crate::mmio::{ContextBank, SmmuIndex};
 use crate::refused::Refused;
+use crate::trap::RegisterName;
 use crate::vm::{Generation, MAX_LOAD_INFO_NUM, SavedPage, Seal, Signature, VmFlags};
 
 /// Exclusive bound of physical and I/O addresses in calls (specification: `KVM_PHYS_SIZE`).
@@ -66,6 +67,10 @@ pub enum HostCall {
     Stats { counter: u64 },
     /// [`number::VM_MEASUREMENT`].
     VmMeasurement { v: Vmid },
+    /// [`number::PAGE_OWNER`].
+    PageOwner { page: Pfn },
+    /// [`number::VM_ID_REGISTER`].
+    VmIdRegister { name: RegisterName },
 }
 
 /// `value`, if it is less than `bound`; else the refusal of argument `n`.
@@ -193,13 +198,18 @@ impl HostCall {
             number::LOG_READ => Self::LogRead { position: x1 },
             number::STATS => Self::Stats { counter: x1 },
             number::VM_MEASUREMENT => Self::VmMeasurement { v: vm(1, x1)? },
+            number::PAGE_OWNER => Self::PageOwner { page: Pfn::new(x1).ok_or(Refused::Argument(1))? },
+            number::VM_ID_REGISTER => Self::VmIdRegister { name: RegisterName::new(x1).ok_or(Refused::Argument(1))? },
             _ => return Err(Refused::NotSupported),
         })
     }
 
     /// Whether the call is about VMs or their devices, which not every machine holds ([`crate::machine::Machine::VMS`]).
     pub const fn needs_vms(&self) -> bool {
-        !matches!(self, Self::Version | Self::Features | Self::LogRead { .. } | Self::Stats { .. })
+        !matches!(
+            self,
+            Self::Version | Self::Features | Self::LogRead { .. } | Self::Stats { .. } | Self::PageOwner { .. }
+        )
     }
 }
 
@@ -208,7 +218,7 @@ mod tests {
     use super::*;
 
     /// Every call of the specification with arguments at the very edge of what it accepts.
-    const EDGE: [(u32, [u64; 5]); 20] = [
+    const EDGE: [(u32, [u64; 5]); 21] = [
         (13, [u32::MAX as u64, u32::MAX as u64, 0, 0, 0]),
         (14, [15, 0, PHYS_SIZE - 4096, 0, 0]),
         (15, [1, PHYS_SIZE - 4097, 4096, 0, 0]),
@@ -229,6 +239,7 @@ mod tests {
         (30, [15, 7, 0, 0, 0]),
         (34, [15, 0, 0, 0, 0]),
         (37, [15, 0, 0, 0, 0]),
+        (39, [0xFFFF, 0, 0, 0, 0]),
     ];
 
     /// `args`, and something for x6 to x11.
@@ -248,7 +259,7 @@ mod tests {
     /// One step past the edge, argument by argument.
     #[test]
     fn beyond_the_edge_is_refused_and_named() {
-        let refused: [(u32, usize, u64); 50] = [
+        let refused: [(u32, usize, u64); 52] = [
             (13, 1, 1 << 32),
             (13, 2, 1 << 32),
             (14, 1, 0),
@@ -299,6 +310,8 @@ mod tests {
             (34, 1, 16),
             (37, 1, 0),
             (37, 1, 16),
+            (39, 1, 0x1_0000),
+            (39, 1, u64::MAX),
         ];
         for (call, argument, value) in refused {
             let (_, mut args) = EDGE.into_iter().find(|(c, _)| *c == call).unwrap();
@@ -310,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_is_no_call_of_the_host_is_not_supported() {
-        for call in (0..13).chain([31]).chain(38..0x1000) {
+        for call in (0..13).chain([31]).chain(40..0x1000) {
             assert_eq!(HostCall::parse(call, [0; 11]), Err(Refused::NotSupported), "call {call}");
         }
     }
@@ -333,8 +346,13 @@ mod tests {
         let words: [u64; 11] = core::array::from_fn(|i| if i < 3 { 3 } else { 0x0101_0101_0101_0101 * i as u64 });
         let HostCall::SetBootInfo { signature, .. } = parse(15, words) else { panic!("not SET_BOOT_INFO") };
         assert_eq!(signature, core::array::from_fn(|i| 3 + i as u8 / 8));
-        for call in [32, 33, 35, 36] {
+        for call in [32, 33, 35, 36, 38] {
             assert!(!parse(call, [0; 11]).needs_vms(), "call {call}");
+        }
+        let of_page = |number| HostCall::parse(38, core::array::from_fn(|i| if i == 0 { number } else { 7 }));
+        assert_eq!(of_page((1 << 36) - 1), Ok(HostCall::PageOwner { page: pfn((1 << 36) - 1) }));
+        for number in [1 << 36, 1 << 48, u64::MAX] {
+            assert_eq!(of_page(number), Err(Refused::Argument(1)), "page {number:#x}");
         }
     }
 }

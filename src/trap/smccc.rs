@@ -8,7 +8,7 @@ use super::{HostAction, LogSource, Registers};
 use crate::abi::{self, stat};
 use crate::corevisor::Corevisor;
 use crate::lock::{Held, rank};
-use crate::machine::Machine;
+use crate::machine::CpuFeatures;
 
 /// The instruction that made a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +41,7 @@ pub(super) const fn is_psci(id: u32) -> bool {
     matches!(id & !0x1F, PSCI_32 | PSCI_64)
 }
 
-impl<M: Machine + LogSource> Corevisor<M> {
+impl<M: CpuFeatures + LogSource> Corevisor<M> {
     /// Carries out the call in `regs` (id in w0, arguments from x1) of an instruction with immediate `immediate`.
     /// Writes results to x0 and, where the call has more, up to x17; nothing else changes. Returns what is left to do.
     pub fn host_smccc(

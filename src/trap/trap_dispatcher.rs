@@ -3,14 +3,15 @@
 
 use super::host_call::HostCall;
 use super::{HostAction, LogSource, Registers};
-use crate::abi::{self, features, stat};
+use crate::abi::{self, features, page_owner, stat};
 use crate::corevisor::Corevisor;
 use crate::lock::{Held, rank};
-use crate::machine::Machine;
+use crate::machine::CpuFeatures;
+use crate::memory::Stretch;
 use crate::refused::Refused;
 use crate::vm::SavedPage;
 
-impl<M: Machine + LogSource> Corevisor<M> {
+impl<M: CpuFeatures + LogSource> Corevisor<M> {
     /// Spec: TD-1. Carries out the host call with function id `id`, [`abi::HOST_CALL_BASE`] or above, whose arguments
     /// are in `regs` from x1 on, and writes the results there. A refusal changes nothing but x0. Returns what is left to
     /// do.
@@ -92,6 +93,16 @@ impl<M: Machine + LogSource> Corevisor<M> {
             HostCall::VmMeasurement { v } => self.show_measurement(v, regs, outer),
             HostCall::Stats { counter } => {
                 regs[1] = self.stat(counter, outer)?;
+                Ok(0)
+            }
+            HostCall::PageOwner { page } => {
+                let Stretch { owner, pages, open } = self.stretch(page, outer)?;
+                let owner = owner.map_or(page_owner::NOBODY, |owner| owner.index() as u64);
+                regs[1..4].copy_from_slice(&[owner, pages, open.into()]);
+                Ok(0)
+            }
+            HostCall::VmIdRegister { name } => {
+                regs[1] = self.vm_id_register(name)?;
                 Ok(0)
             }
         }

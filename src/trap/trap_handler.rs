@@ -7,7 +7,7 @@ use super::{Conduit, HostAbort, LogSource, Registers, Verdict};
 use crate::addr::{VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::{Held, rank};
-use crate::machine::{Machine, WorldSwitch};
+use crate::machine::{CpuFeatures, WorldSwitch};
 use crate::vcpu::Next;
 
 /// What the host's call leaves to do.
@@ -24,7 +24,7 @@ pub enum HostAction {
     },
 }
 
-impl<M: Machine + LogSource> Corevisor<M> {
+impl<M: CpuFeatures + LogSource> Corevisor<M> {
     /// Spec: TH-1. An HVC or SMC instruction of the host, with the call in `regs`.
     pub fn host_hvc_handler(
         &self,

@@ -10,7 +10,7 @@ use crate::abi::{exit, stat};
 use crate::addr::{VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::{Held, rank};
-use crate::machine::{Machine, WorldSwitch};
+use crate::machine::{CpuFeatures, WorldSwitch};
 use crate::refused::Refused;
 use crate::vcpu::Next;
 
@@ -39,7 +39,7 @@ impl Exit {
     }
 }
 
-impl<M: Machine + LogSource> Corevisor<M> {
+impl<M: CpuFeatures + LogSource> Corevisor<M> {
     /// Spec: TR-1. The host's HVC or SMC with immediate `immediate` (TD-1, for calls to Corevisor).
     pub(super) fn host_hvc_handler_raw(
         &self,

@@ -5,7 +5,8 @@ use super::id_registers::IdRegister;
 use super::inject::Exception;
 use super::syndrome::Syndrome;
 use crate::corevisor::Corevisor;
-use crate::machine::WorldSwitch;
+use crate::machine::{CpuFeatures, WorldSwitch};
+use crate::refused::Refused;
 use crate::vcpu::{Next, ShadowContext};
 
 /// OSLSR_EL1: OSLM says that there is an OS lock, which is open.
@@ -14,6 +15,24 @@ const OSLSR: u64 = 1 << 3;
 const ICC_SRE: u64 = 0b111;
 /// Breakpoints and watchpoints, as ID_AA64DFR0_EL1 has them.
 const BREAKPOINTS: u64 = 2;
+
+/// The name of a system register: op0, op1, CRn, CRm and op2 as the immediate of MRS has them, in 16 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RegisterName(u16);
+
+impl RegisterName {
+    /// The name in `bits`, if there is nothing else in them.
+    pub fn new(bits: u64) -> Option<Self> {
+        bits.try_into().ok().map(Self)
+    }
+
+    /// The trap of a read of the register.
+    fn read(self) -> Access {
+        let bits = |shift: u32, count: u32| u64::from(self.0) >> shift & ((1 << count) - 1);
+        let [op0, op1, crn, crm, op2] = [bits(14, 2), bits(11, 3), bits(7, 4), bits(3, 4), bits(0, 3)];
+        Access(Syndrome(op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1 | 1))
+    }
+}
 
 /// What a trapped access comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,10 +152,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         let value = match access.outcome(self.machine().gic_registers()) {
             Outcome::Constant(value) => value,
             Outcome::Actlr => self.machine().read_actlr_el1(),
-            Outcome::Id(register) => {
-                let gic = self.machine().gic_registers();
-                register.shown(self.machine().id_register(register), self.ipa_bits(), gic)
-            }
+            Outcome::Id(register) => self.shown(register),
             Outcome::ReadOnlyZero | Outcome::Ignored => 0,
             Outcome::Sgi => return Next::Host,
             Outcome::Undefined => return self.inject(context, Exception::Undefined),
@@ -148,5 +164,26 @@ impl<M: WorldSwitch> Corevisor<M> {
         }
         self.machine().core_handle_sys64();
         Next::Vm
+    }
+}
+
+impl<M: CpuFeatures> Corevisor<M> {
+    /// What a VM finds in `register`.
+    fn shown(&self, register: IdRegister) -> u64 {
+        register.shown(self.machine().id_register(register), self.ipa_bits(), self.machine().gic_registers())
+    }
+
+    /// What a VM on this CPU reads in the ID register `name`.
+    ///
+    /// # Errors
+    /// [`Refused::Argument`] if it is no ID register, or one that VMs are not trapped at.
+    pub fn vm_id_register(&self, name: RegisterName) -> Result<u64, Refused> {
+        let access = name.read();
+        match (access.outcome(self.machine().gic_registers()), access.name()) {
+            (Outcome::Id(register), _) => Ok(self.shown(register)),
+            // Of the debug registers (op0 2) some read as 0, too.
+            (Outcome::ReadOnlyZero, [3, ..]) => Ok(0),
+            _ => Err(Refused::Argument(1)),
+        }
     }
 }

@@ -44,7 +44,7 @@ impl Corevisor<SimMachine> {
             Auxiliary::Sync => self.sync_dirty_to_shadow(page, &mut context),
             Auxiliary::Wfx => self.prep_wfx(page, &mut context),
             Auxiliary::Hvc => self.prep_hvc(v, page, &mut context, &mut held),
-            Auxiliary::Abort => self.prep_abort(page, &mut context),
+            Auxiliary::Abort => self.prep_abort(v, page, &mut context, &mut held),
             Auxiliary::Exception => self.update_exception_gp_regs(&mut context, Exception::Undefined),
             Auxiliary::Fault(ipa) => return self.post_handle_shadow_s2pt_fault(v, page, ipa, &mut held),
         }

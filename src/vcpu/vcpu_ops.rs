@@ -49,7 +49,7 @@ impl<M: WorldSwitch> Corevisor<M> {
             _ if context.ec != exit::TRAP => self.set_int_exit(page, [0; 3]),
             Class::Wfx => self.prep_wfx(page, context),
             Class::Hvc32 | Class::Hvc64 => self.prep_hvc(v, page, context, outer),
-            Class::InstructionAbort | Class::DataAbort => self.prep_abort(page, context),
+            Class::InstructionAbort | Class::DataAbort => self.prep_abort(v, page, context, outer),
             class => match sgi().filter(|_| class == Class::Sys64) {
                 Some(register) => self.prep_sgi(page, context, register),
                 None => {
@@ -90,6 +90,8 @@ impl<M: WorldSwitch> Corevisor<M> {
         }
         if let Some(ipa) = self.offered(page, context)? {
             self.post_handle_shadow_s2pt_fault(v, page, ipa, outer)?;
+            // It is memory, and no device: the access is made again, now for real (D-134).
+            (dirty, context.dirty) = (0, 0);
         }
         if context.ec == exit::TRAP {
             let [call, target, ..] = context.x;

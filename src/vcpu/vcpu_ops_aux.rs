@@ -191,22 +191,33 @@ impl<M: WorldSwitch> Corevisor<M> {
 
     /// Spec: VA-6. A stage-2 abort. An access to a device goes to the host, which sees what is stored, or may say what is
     /// loaded (D-31); of which register, the trusted syndrome tells, or nobody (D-32: the host is not asked, as AM-78
-    /// `get_int_esr` does). For memory the host may offer a page (D-37).
-    pub(super) fn prep_abort(&self, page: RunPage, context: &mut ShadowContext) {
+    /// `get_int_esr` does). For memory the host may offer a page (D-37). In a shared VM the host decides which of both it is,
+    /// as its devices may be anywhere (D-134). Lock VM(v).
+    pub(super) fn prep_abort<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        page: RunPage,
+        context: &mut ShadowContext,
+        outer: &mut Held<'_, OUTER>,
+    ) {
         let syndrome = Syndrome(context.esr_el2);
         let ipa = if syndrome.has_ipa() { hpfar_ipa(context.hpfar_el2) } else { None };
         let hpfar = ipa.map_or(0, |_| context.hpfar_el2);
-        match ipa {
-            Some(ipa) if ipa.as_u64() < MAX_MMIO_ADDR && syndrome.0 & Syndrome::ISV != 0 => {
-                self.prep_device_access(page, context, syndrome, hpfar);
-            }
-            _ => {
-                if ipa.is_some_and(|ipa| ipa.as_u64() >= MAX_MMIO_ADDR) && syndrome.is_translation_fault() {
-                    context.flags |= ShadowContext::PENDING_FAULT;
-                }
-                self.set_int_exit(page, [syndrome.0 & Syndrome::FAULT, hpfar, 0]);
-            }
+        let described = syndrome.0 & Syndrome::ISV != 0;
+        let memory = ipa.is_some_and(|ipa| ipa.as_u64() >= MAX_MMIO_ADDR) && syndrome.is_translation_fault();
+        if memory {
+            context.flags |= ShadowContext::PENDING_FAULT;
         }
+        let device = ipa.is_some_and(|ipa| ipa.as_u64() < MAX_MMIO_ADDR);
+        if described && (device || memory && self.is_shared(v, outer)) {
+            self.prep_device_access(page, context, syndrome, hpfar);
+        } else {
+            self.set_int_exit(page, [syndrome.0 & Syndrome::FAULT, hpfar, 0]);
+        }
+    }
+
+    fn is_shared<const OUTER: u8>(&self, v: Vmid, outer: &mut Held<'_, OUTER>) -> bool {
+        self.acquire_lock_vm(v, outer).0.flags.contains(VmFlags::SHARED)
     }
 
     fn prep_device_access(&self, page: RunPage, context: &mut ShadowContext, syndrome: Syndrome, hpfar: u64) {

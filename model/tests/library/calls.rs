@@ -123,6 +123,8 @@ fn compare(call: u32, args: Args) -> Option<Strict> {
         30 => assert_eq!(got.is_ok(), vm(args[0]) && args[1] < 8, "call {call} {args:x?}: {got:?}"),
         32 | 33 | 35 | 36 => assert!(got.is_ok(), "call {call} {args:x?}: {got:?}"),
         34 | 37 => assert_eq!(got.is_ok(), vm(args[0]), "call {call} {args:x?}: {got:?}"),
+        38 => assert_eq!(got.is_ok(), args[0] < 1 << 36, "call {call} {args:x?}: {got:?}"),
+        39 => assert_eq!(got.is_ok(), args[0] < 1 << 16, "call {call} {args:x?}: {got:?}"),
         _ => assert_eq!(got, Err(Refused::NotSupported), "call {call} {args:x?}"),
     }
     only_ours

@@ -2,9 +2,9 @@
 //! Calls that are not PSCI.
 
 use super::{assert_results, call, distinct};
-use crate::abi::{self, features, host_call, stat};
+use crate::abi::{self, features, host_call, page_owner, stat};
 use crate::lock::Held;
-use crate::trap::{Conduit, Firmware};
+use crate::trap::{Conduit, Firmware, IdRegister};
 use crate::world::{Core, GIB, MIB, World, range, snapshot, stat};
 use std::vec;
 use std::vec::Vec;
@@ -184,6 +184,60 @@ fn stats_returns_each_counter_in_x1() {
     assert_eq!(core.machine().take_refusals().len(), 6);
 }
 
+#[test]
+fn the_host_may_know_whose_pages_are() {
+    let withheld = range(0x0801_0000, 0x2000);
+    let core = World { withheld: vec![withheld], ..World::default() }.boot();
+    let id = host_call(host_call::PAGE_OWNER);
+    let [first, last] = [GIB, 2 * GIB].map(|at| at / 4096);
+    let carve_out = World::default().carve_out().start / 4096;
+    crate::world::take(&core, GIB + 4096).unwrap();
+    let nobody = page_owner::NOBODY;
+    let expected = [
+        (0, [nobody, 0x8010, 1]),
+        (0x8010, [nobody, 2, 0]),
+        (0x8012, [nobody, first - 0x8012, 1]),
+        (first, [page_owner::HOST, 1, 1]),
+        (first + 1, [15, 1, 0]),
+        (first + 2, [page_owner::HOST, 1 << 15, 1]),
+        (carve_out, [page_owner::COREVISOR, last - carve_out, 0]),
+        (last, [nobody, (1 << 28) - last, 1]),
+    ];
+    let before = snapshot(&core);
+    for (page, [owner, pages, open]) in expected {
+        assert_results(call(&core, [id, page]), [id, page], [0, owner, pages, open]);
+    }
+    for page in [1 << 28, 1 << 36, u64::MAX] {
+        assert_results(call(&core, [id, page]), [id, page], [INVALID_PARAMETER]);
+    }
+    assert_eq!(snapshot(&core), before);
+}
+
+#[test]
+fn the_host_may_know_what_vms_read_in_id_registers() {
+    let core = World::default().boot();
+    let id = host_call(host_call::VM_ID_REGISTER);
+    let name = |op1: u64, crn: u64, crm: u64, op2: u64| 3 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2;
+    core.machine().with_features(|features| {
+        features.id.insert(IdRegister::Isar0, 0xEEEE_EEEE_EEEE_EEEE);
+        features.gic_registers = true;
+    });
+    // ID_AA64ISAR0_EL1, ID_AA64PFR0_EL1, ID_AA64ZFR0_EL1, ID_AA64MMFR4_EL1, ID_PFR0_EL1; REVIDR_EL1, AIDR_EL1.
+    let pfr0 = 0x11 | 1 << 24;
+    let known = [(6, 0, 0x1221_1111_1021_2120), (4, 0, pfr0), (4, 4, 0), (7, 4, 0), (1, 0, 0), (0, 6, 0)];
+    for (register, value) in
+        known.map(|(crm, op2, value)| (name(0, 0, crm, op2), value)).into_iter().chain([(name(1, 0, 0, 7), 0)])
+    {
+        assert_results(call(&core, [id, register]), [id, register], [0, value]);
+    }
+    // MIDR_EL1, MPIDR_EL1, CTR_EL0, ACTLR_EL1, SCTLR_EL1; MDRAR_EL1, which reads as 0, too; nothing; more than a name.
+    let debug = 2 << 14 | 1 << 7;
+    let none = [name(0, 0, 0, 0), name(0, 0, 0, 5), name(3, 0, 0, 1), name(0, 1, 0, 1), name(0, 1, 0, 0), debug, 0];
+    for register in none.into_iter().chain([name(0, 0, 6, 0) | 1 << 16, name(0, 0, 6, 0) | 1 << 63]) {
+        assert_results(call(&core, [id, register]), [id, register], [INVALID_PARAMETER]);
+    }
+}
+
 /// Reads the whole log from `position` on by LOG_READ.
 fn read_log(core: &Core, mut position: u64) -> Vec<u8> {
     let id = host_call(host_call::LOG_READ);
@@ -233,7 +287,7 @@ fn calls_with_arguments_out_of_range_and_numbers_that_are_no_calls_change_nothin
         }
         let id = host_call(number);
         let args = [id, u64::MAX, u64::MAX, u64::MAX, u64::MAX, u64::MAX];
-        let call_exists = matches!(number, 13..=30 | 34 | 36 | 37);
+        let call_exists = matches!(number, 13..=30 | 34 | 36..=39);
         let expected = if call_exists { INVALID_PARAMETER } else { NOT_SUPPORTED };
         assert_results(call(&core, args), args, [expected]);
     }

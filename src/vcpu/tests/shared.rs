@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Shared VMs: the host reaches all of their memory, and says where their vCPUs begin; other VMs stay out of reach.
 
-use super::{Guest, IMAGE, esr, record, vcpu, vm, with_context};
-use crate::abi::run_page::{PC, PSTATE, X};
+use super::{Guest, IMAGE, TRANSLATION, access, esr, hpfar, record, vcpu, vm, with_context};
+use crate::abi::run_page::inject::DATA_ABORT;
+use crate::abi::run_page::{FAULT_ADDR, FLAGS, NEW_PAGE, PC, PSTATE, X};
 use crate::abi::vm_call::{FEATURES, HYP_MEMINFO, MEASUREMENT, MEM_SHARE, MEM_UNSHARE, SET_DESC_PFN, UNSET_DESC_PFN};
-use crate::abi::{DENIED, NOT_SUPPORTED};
+use crate::abi::{DENIED, INVALID_PARAMETER, NOT_SUPPORTED};
 use crate::addr::{HOSTVISOR, Pa, Vmid};
 use crate::lock::Held;
 use crate::machine::Machine;
 use crate::memory::{Count, S2Page};
 use crate::npt::Level;
 use crate::refused::Refused;
-use crate::trap::Exit;
-use crate::vcpu::Next;
+use crate::trap::{Exit, Syndrome};
+use crate::vcpu::{Next, ShadowContext, Sys};
 use crate::vm::VmFlags;
 use crate::world::{self, Core, GIB, MIB, World, ipa, pfn, range, snapshot};
 
@@ -163,6 +164,107 @@ fn but_what_the_shared_vm_turned_on_itself_begins_where_it_said_and_what_it_turn
     assert_eq!(guest.core.vm_exit_handler(Exit::Trap, &mut regs, held), Next::Host);
     assert_eq!(guest.core.host_vcpu_run_handler(vm(2), vcpu(1), &mut regs, held), Next::Host);
     assert_eq!(regs[0], DENIED as u64);
+}
+
+/// Where a shared VM has nothing, beyond what a protected one could have devices.
+const DEVICE: u64 = 0x80_0000_3000;
+
+/// A shared VM that has left with `syndrome` for an access to [`DEVICE`] plus 0xABC.
+fn stumbled(syndrome: u64) -> Guest {
+    let mut guest = guest();
+    guest.run_with_canaries();
+    assert_eq!(guest.exit(Exit::Trap, [syndrome, hpfar(DEVICE), 0xFFFF_0000_0000_0ABC]), Next::Host);
+    guest
+}
+
+// Tests: VA-3, VA-6, VO-1, VO-2
+#[test]
+fn a_shared_vm_has_devices_wherever_nothing_is_mapped() {
+    // A load: the host says what it gives.
+    let mut guest = stumbled(access(7, 2, false));
+    assert_eq!((guest.shown(), guest.told()), (std::vec![], [access(7, 2, false), hpfar(DEVICE), 0xABC]));
+    (0..31).for_each(|i| guest.put(0, X + i * 8, 0x5A + i));
+    let before = guest.context();
+    assert_eq!((before.dirty, before.flags), (ShadowContext::DIRTY_PC | 1 << 7, ShadowContext::PENDING_FAULT));
+    assert_eq!(guest.run(), Next::Vm);
+    for i in 0..31 {
+        assert_eq!(guest.regs[i], if i == 7 { 0x5A + 7 } else { before.x[i] }, "x{i}");
+    }
+    assert_eq!((guest.cpu().registers.pc, guest.context().flags), (IMAGE + 4, 0));
+    // A store: it sees what is stored, and no more.
+    let mut guest = stumbled(access(9, 1, true));
+    assert_eq!(guest.word(0, X + 9 * 8), guest.context().x[9] & 0xFFFF);
+    assert_eq!((guest.shown(), guest.told()), (std::vec![], [access(9, 1, true), hpfar(DEVICE), 0xABC]));
+    (0..31).for_each(|i| guest.put(0, X + i * 8, 0xBAD));
+    let before = guest.context();
+    assert_eq!(guest.run(), Next::Vm);
+    assert_eq!((guest.regs, guest.cpu().registers.pc), (before.x, IMAGE + 4));
+}
+
+// Tests: VA-3, VA-6, VA-8, VO-2
+#[test]
+fn the_host_of_a_shared_vm_offers_a_page_instead_and_the_access_is_made_again() {
+    for syndrome in [access(7, 3, false), access(7, 3, true)] {
+        // The second time the page is there already, as if another vCPU had been first.
+        let mut guest = stumbled(syndrome);
+        for _ in 0..2 {
+            (0..31).for_each(|i| guest.put(0, X + i * 8, 0xBAD));
+            guest.put(0, FAULT_ADDR, DEVICE);
+            guest.put(0, NEW_PAGE, RAM + 4 * MIB);
+            let before = guest.context();
+            assert_eq!(guest.run(), Next::Vm);
+            assert_eq!((guest.regs, guest.cpu().registers.pc), (before.x, IMAGE), "it tries again");
+            assert_eq!((guest.context().dirty, guest.context().flags), (0, 0));
+            assert_eq!(guest.core.machine().walk(vm(2), ipa(DEVICE)).unwrap().pa(ipa(DEVICE)), RAM + 4 * MIB);
+            assert_eq!(guest.exit(Exit::Trap, [syndrome, hpfar(DEVICE), 0xABC]), Next::Host);
+        }
+        // One that is refused leaves everything to be decided.
+        guest.put(0, NEW_PAGE, 2 * GIB);
+        let before = guest.context();
+        assert_eq!((guest.run(), guest.regs[0]), (Next::Host, DENIED as u64));
+        assert_eq!(guest.context(), before);
+        guest.put(0, FAULT_ADDR, DEVICE + 4096);
+        assert_eq!((guest.run(), guest.regs[0]), (Next::Host, INVALID_PARAMETER as u64));
+        assert_eq!(guest.context(), before);
+        guest.put(0, FAULT_ADDR, 0);
+        assert_eq!(guest.run(), Next::Vm);
+        assert_eq!(guest.cpu().registers.pc, IMAGE + 4);
+    }
+}
+
+// Tests: VA-7, VO-2
+#[test]
+fn the_host_of_a_shared_vm_has_an_abort_taken_where_it_has_nothing() {
+    for syndrome in [access(7, 3, false), access(7, 3, true)] {
+        let mut guest = stumbled(syndrome);
+        (0..31).for_each(|i| guest.put(0, X + i * 8, 0xBAD));
+        guest.put(0, FLAGS, DATA_ABORT);
+        let before = guest.context();
+        assert_eq!(guest.run(), Next::Vm);
+        assert_eq!(guest.regs, before.x);
+        let registers = guest.cpu().registers;
+        assert_eq!((registers.elr_el1, registers.sys[Sys::FarEl1]), (IMAGE, 0xFFFF_0000_0000_0ABC));
+        assert_eq!(registers.sys[Sys::EsrEl1] & Syndrome::CLASS, 0x25 << 26);
+    }
+}
+
+// Tests: VA-6
+#[test]
+fn what_a_shared_vm_does_there_that_is_no_access_of_a_register_is_for_a_page() {
+    let pair = access(7, 3, false) & !Syndrome::ISV;
+    for syndrome in [pair, pair | Syndrome::S1PTW, esr(0x20, TRANSLATION)] {
+        let mut guest = stumbled(syndrome);
+        assert_eq!((guest.shown(), guest.told()), (std::vec![], [syndrome & Syndrome::FAULT, hpfar(DEVICE), 0]));
+        assert_eq!((guest.context().dirty, guest.context().flags), (0, ShadowContext::PENDING_FAULT));
+        assert_eq!(guest.run(), Next::Vm);
+        assert_eq!(guest.cpu().registers.pc, IMAGE, "it tries again");
+    }
+    // Of a VM that is not shared the host learns nothing of an access to memory.
+    let mut guest = Guest::new();
+    guest.run_with_canaries();
+    assert_eq!(guest.exit(Exit::Trap, [access(7, 2, false), hpfar(DEVICE), 0xABC]), Next::Host);
+    assert_eq!(guest.told(), [access(7, 2, false) & Syndrome::FAULT, hpfar(DEVICE), 0]);
+    assert_eq!(guest.context().dirty, 0);
 }
 
 // Tests: BO-17

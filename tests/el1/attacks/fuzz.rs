@@ -108,7 +108,7 @@ fn any_call(random: &mut Random) {
         0 => random.below(0xF00),
         1..5 => n::VCPU_RUN.into(),
         5..7 => n::REMAP_VM_IMAGE.into(),
-        _ => u64::from(n::TIMER_SET_CNTVOFF) + random.below(25),
+        _ => u64::from(n::TIMER_SET_CNTVOFF) + random.below(27),
     };
     let mut args: [u64; 11] = core::array::from_fn(|_| number(random));
     args[0] = vm(random);

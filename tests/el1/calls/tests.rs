@@ -3,6 +3,7 @@
 
 mod host_calls;
 mod log;
+mod owners;
 mod services;
 mod stats;
 
@@ -29,6 +30,11 @@ crate::tests! {
         calls_are_counted,
         refused_calls_are_counted,
         refused_accesses_are_counted;
+    owners:
+        every_page_has_an_owner,
+        a_page_that_changes_hands,
+        pages_that_nobody_can_ask_for,
+        id_registers_that_are_none;
     log:
         boot_log,
         log_in_pieces,

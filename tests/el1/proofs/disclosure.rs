@@ -362,7 +362,7 @@ pub fn a_vm_begins_with_nothing_of_corevisors() {
 /// No call leaves anything of Corevisor's in a register of the host's.
 pub fn calls_leave_nothing_of_corevisors() {
     let before = stat(id::VMS);
-    let calls = (13..=37).filter(|&call| call != n::LOG_READ).map(|call| HOST_CALL_BASE + call);
+    let calls = (13..=39).filter(|&call| call != n::LOG_READ).map(|call| HOST_CALL_BASE + call);
     let others = [0x8000_0000, 0x8600_FF01, 0x8600_FF03, psci::VERSION, psci::MIGRATE_INFO_TYPE, 0xC600_1FFF];
     for call in calls.chain(others) {
         for argument in [0, 1, 16, 1 << 40, u64::MAX] {

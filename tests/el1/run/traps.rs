@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What a VM is trapped at: the program `traps` checks most of it itself.
 
+use crate::rt::call::{Conduit, with_canaries};
 use crate::rt::machine;
 use crate::world::vm::Vm;
 use crate::world::{Setup, scheduler};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
+use corevisor::abi::{HOST_CALL_BASE, host_call};
 use corevisor::trap::IdRegister::{self, Dfr0, Isar0, Isar1, Isar2, Mmfr0, Mmfr1, Mmfr2, Pfr0, Pfr1};
 
 const IL: u64 = 1 << 25;
@@ -73,6 +75,10 @@ pub fn what_a_vm_is_trapped_at() {
     let shown = shown();
     for register in 0o10..0o100 {
         let value = seen(register);
+        // VM_ID_REGISTER says the same: op0 3, and all others 0.
+        let id = (HOST_CALL_BASE + host_call::VM_ID_REGISTER).into();
+        let told = with_canaries(Conduit::Hvc, id, &[3 << 14 | register as u64], 2);
+        assert_eq!([told[0], told[1]], [0, value], "ID register {register:o}");
         match shown.iter().find(|(at, ..)| *at == register) {
             Some(&(_, id, host)) => {
                 let expected = id.shown(host, machine::physical_address_bits(), gic);
