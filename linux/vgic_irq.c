@@ -180,10 +180,13 @@ void cv_vgic_reset_all(struct cv_vgic *vgic)
 		cv_irq_reset(vgic, cv_irq_find(vgic, NULL, i), i, CV_VGIC_NOBODY);
 }
 
-/* While it is active, the hardware can't hold it pending, too: we look at its line again when it ends. */
+/*
+ * While it is active, the hardware can't hold it pending, too: of a level, we look at its line again when it ends; with a
+ * physical interrupt there is no such state; and one that is active here may be pending for another vCPU.
+ */
 static bool waits_for_end(const struct cv_irq *irq)
 {
-	return irq->active && (!irq->edge || irq->hwintid);
+	return irq->active && (!irq->edge || irq->hwintid || irq->target != irq->owner);
 }
 
 /* An interrupt that wants a list register: the lower the key, the more so. */
@@ -202,7 +205,7 @@ static struct candidate candidate(const struct cv_vgic *vgic, const struct cv_ir
 	};
 }
 
-static u64 list_register(const struct cv_irq *irq, bool pending)
+static u64 list_register(const struct cv_vgic *vgic, const struct cv_irq *irq, bool pending)
 {
 	u64 word = irq->intid | CV_LR_PRIORITY(irq->priority);
 
@@ -214,8 +217,8 @@ static u64 list_register(const struct cv_irq *irq, bool pending)
 		word |= CV_LR_PENDING;
 	if (irq->hwintid)
 		word |= CV_LR_HW | CV_LR_PHYSICAL(irq->hwintid);
-	else if (irq->line && !irq->edge)
-		word |= CV_LR_EOI; /* it may still be high at its end, which without this we would not see */
+	else if ((irq->line && !irq->edge) || (!pending && cv_irq_is_ready(vgic, irq)))
+		word |= CV_LR_EOI; /* it may be pending again at its end, which without this we would not see */
 	return word;
 }
 
@@ -260,7 +263,7 @@ unsigned int cv_vgic_fill(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *wo
 	for (i = 0; i < count; i++) {
 		struct cv_irq *irq = cv_irq_find(vgic, cpu, best[i].key & 0x3ff);
 
-		words[i] = list_register(irq, best[i].pending);
+		words[i] = list_register(vgic, irq, best[i].pending);
 		cpu->lr_intid[i] = irq->intid;
 		irq->in_lr = true;
 		irq->active_written = false;
