@@ -129,14 +129,21 @@ target/linux-programs/%: tests/linux/programs/%.c linux/abi.h linux/uapi/corevis
 # All that the tests with Linux need besides images of Corevisor's.
 linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter $(PROGRAMS)
 
+# What is the same for every kernel of the driver's vGIC, for this machine, with the compiler's own checks.
+VGIC_TEST := linux/vgic_irq.c linux/vgic_mmio.c tests/linux/vgic/test.c
+target/vgic-test: $(VGIC_TEST) linux/vgic.h linux/vgic_core.h $(wildcard tests/linux/vgic/shim/linux/*.h)
+	@mkdir -p $(@D)
+	@cc -std=gnu11 -O1 -g -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all \
+		-Itests/linux/vgic/shim -Ilinux -o $@ $(VGIC_TEST)
+
 # With the user's own kernel and ramdisk nothing of ours is needed.
 run: setup-run image $(if $(and $(KERNEL),$(INITRD)),,target/initramfs.img)
 	@tools/run
 
-test: setup-test image test-image guest linux-test-files
+test: setup-test image test-image guest linux-test-files target/vgic-test
 	@tools/test-all
 
-soak: setup-test setup-coverage image test-image guest linux-test-files
+soak: setup-test setup-coverage image test-image guest linux-test-files target/vgic-test
 	@tools/test-all --soak
 	@tools/verify --soak
 
