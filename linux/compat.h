@@ -6,6 +6,7 @@
 #include <linux/eventfd.h>
 #include <linux/gfp.h>
 #include <linux/hrtimer.h>
+#include <linux/kvm.h>
 #include <linux/mm.h>
 #include <linux/page-flags.h>
 #include <linux/version.h>
@@ -32,6 +33,16 @@ static inline void vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
 	vma->vm_flags |= flags;
 }
 #endif
+
+/* A byte of the page that user space maps. */
+static inline bool cv_immediate_exit(const struct kvm_run *run)
+{
+#ifdef HINT_UNSAFE_IN_KVM
+	return READ_ONCE(run->immediate_exit__unsafe);
+#else
+	return READ_ONCE(run->immediate_exit);
+#endif
+}
 
 static inline void cv_eventfd_signal(struct eventfd_ctx *ctx)
 {

@@ -5,7 +5,8 @@
  *	main.c		finding Corevisor, /dev/kvm, ioctls of the machine
  *	call.c/.h	host calls of Corevisor's
  *	vm.c		a VM: its ioctls, its life in Corevisor
- *	memory.c	slots, guest pages, images
+ *	memory.c	slots, guest pages
+ *	image.c		images of protected VMs, and user space's mappings of their memory
  *	vcpu.c		a vCPU: its ioctls, KVM_RUN
  *	exit.c		why a vCPU stopped, and what it is answered: MMIO, PSCI
  *	regs.c		ONE_REG
@@ -26,18 +27,26 @@
 #include <linux/kref.h>
 #include <linux/kvm.h>
 #include <linux/list.h>
+#include <linux/mm_types.h>
 #include <linux/mutex.h>
-#include <linux/smp.h>
+#include <linux/signal_types.h>
+#include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
 #include <linux/types.h>
 #include <linux/wait.h>
+#include <linux/xarray.h>
 
 #include "uapi/corevisor.h"
 #include "vgic.h"
 
 #define CV_MAX_VCPUS 8
 #define CV_MAX_SLOTS 32
+#define CV_MAX_IMAGES 5
+
+/* Guest addresses: their bits, and where devices end and memory begins. */
+#define CV_IPA_BITS 40
+#define CV_RAM_BASE SZ_1G
 
 struct cv_vcpu;
 struct cv_vm;
@@ -83,11 +92,18 @@ struct cv_mmio {
  * @run:	the page that user space maps
  * @page:	Corevisor's run page: 512 words
  * @initialized: KVM_ARM_VCPU_INIT was done
- * @registered:	Corevisor knows it, in the VM's present life
+ * @registered:	Corevisor knows it, in the VM's present life; under vm->lock
+ * @has_run:	it was entered, in the life of the VM that @life says
+ * @power:	whether PSCI has it on; under vm->lock, but read without
  * @mode:	CV_OUTSIDE, CV_INSIDE; who kicks it looks here
  * @cpu:	where it runs, or ran last; -1
- * @power:	whether PSCI has it on
+ * @features:	those of KVM_ARM_VCPU_INIT
+ * @life:	the life of the VM that it takes part in
+ * @task:	who ran it last
  * @wait:	where it waits in WFI, or for power
+ * @boot:	what it starts with
+ * @dabt_pending: user space wants it to take an external abort, after the exit that it is at
+ * @sigset:	signals that are blocked while it runs, if @has_sigset
  */
 struct cv_vcpu {
 	struct cv_vm *vm;
@@ -99,21 +115,19 @@ struct cv_vcpu {
 	bool initialized;
 	bool registered;
 	bool has_run;
-	unsigned long features;
-	u32 mp_state;
+	bool power;
+	bool dabt_pending;
+	bool has_sigset;
 	atomic_t mode;
 	int cpu;
-	bool power;
-	bool requested_stop;
+	unsigned long features;
+	u64 life;
+	struct task_struct __rcu *task;
 	wait_queue_head_t wait;
-	call_single_data_t kick_csd;
-	atomic_t kick_pending;
 
-	struct {
-		u64 x[31], sp, pc, pstate;
-	} boot;
+	struct kvm_regs boot;
 	struct cv_mmio mmio;
-	struct kvm_vcpu_events events;
+	sigset_t sigset;
 
 	struct cv_vgic_cpu vgic;
 	struct cv_timer timer;
@@ -121,16 +135,51 @@ struct cv_vcpu {
 
 enum { CV_OUTSIDE, CV_INSIDE };
 
-struct cv_memory;
 struct cv_irq_routing;
+
+/**
+ * struct cv_slot - memory that user space gives a VM
+ * @gpa:	guest address
+ * @size:	bytes; 0: there is no such slot
+ * @uaddr:	user space's address
+ */
+struct cv_slot {
+	u64 gpa;
+	u64 size;
+	u64 uaddr;
+};
+
+/**
+ * struct cv_image - an image of a protected VM
+ * @gpa:	guest address
+ * @size:	bytes
+ * @pfn:	the first of its pages in memory
+ * @start:	the first page of its blocks
+ * @blocks:	of 2 MiB, which hold nothing else
+ */
+struct cv_image {
+	u64 gpa;
+	u64 size;
+	unsigned long pfn;
+	unsigned long start;
+	unsigned long blocks;
+};
 
 /**
  * struct cv_vm - a VM
  * @refs:	file descriptors of the VM, its vCPUs and devices
  * @lock:	vCPUs, devices, life
+ * @mm:		whose memory it has: all ioctls must come from there
  * @id:		Corevisor's number; 0 while Corevisor has none
  * @protected:	its memory is out of the host's reach
  * @ran:	a vCPU ran: images and slots are final for a protected VM
+ * @ipa_bits:	guest addresses are below 1 << this
+ * @nisv_to_user: KVM_CAP_ARM_NISV_TO_USER is on
+ * @life:	goes up whenever the VM ends in Corevisor, to begin anew
+ * @slots_lock:	slots, pages, images
+ * @pages:	by guest page number, what the VM got of pages; CV_BLOCK marks 2 MiB
+ * @images:	in the order in which they were announced
+ * @ioeventfds:	under slots_lock; read under RCU
  * @cntvoff:	TIMER_SET_CNTVOFF for it: called on the CPU of its first entry, before that, interrupts off
  * @timer_intid: the virtual timer's interrupt
  */
@@ -141,15 +190,19 @@ struct cv_vm {
 	u32 id;
 	bool protected;
 	bool ran;
-	bool bugged;
+	bool nisv_to_user;
 	u8 ipa_bits;
+	u64 life;
 
 	struct cv_vcpu *vcpus[CV_MAX_VCPUS];
 	int nr_vcpus;
 
-	struct cv_memory *memory;
-	struct list_head ioeventfds;
 	struct mutex slots_lock;
+	struct cv_slot slots[CV_MAX_SLOTS];
+	struct xarray pages;
+	struct cv_image images[CV_MAX_IMAGES];
+	unsigned int nr_images;
+	struct list_head ioeventfds;
 	struct srcu_struct srcu;
 
 	struct mutex irq_lock;
@@ -164,7 +217,21 @@ struct cv_vm {
 /* main.c: list registers of the hardware, as FEATURES says: 0 without a GICv3 or GICv2 with virtualization. */
 extern unsigned int cv_list_registers;
 
-/* vm.c */
+int cv_check_extension(struct cv_vm *vm, unsigned long extension);
+bool cv_has_ptrauth(void);
+
+/*
+ * vm.c. A VM begins in Corevisor when its first image is announced, or its first vCPU runs, and ends when user space lets
+ * go of it, or when it powers itself off or resets: it can then begin anew, with other vCPU states and empty memory.
+ */
+int cv_vm_create(unsigned long type);
+bool cv_vms_exist(void);
+/* Corevisor has the VM from here on. vm->lock held. */
+int cv_vm_register(struct cv_vm *vm);
+/* All that must be done before a vCPU of the VM runs. vm->lock held. */
+int cv_vm_start(struct cv_vm *vm);
+/* The VM's present life ends; all vCPUs are off, and their memory is given back. vm->lock held. */
+int cv_vm_stop(struct cv_vm *vm);
 void cv_vm_get(struct cv_vm *vm);
 void cv_vm_put(struct cv_vm *vm);
 
@@ -172,6 +239,59 @@ static inline struct cv_vcpu *cv_vm_vcpu(struct cv_vm *vm, unsigned int index)
 {
 	return index < CV_MAX_VCPUS ? READ_ONCE(vm->vcpus[index]) : NULL;
 }
+
+/*
+ * memory.c. cv_memory_fault answers a vCPU that stumbled over a page that it has not got: 0, and an offer is in its run page;
+ * -EFAULT: there is no memory there; -EAGAIN: the VM's life is over.
+ */
+int cv_memory_set_slot(struct cv_vm *vm, const struct kvm_userspace_memory_region *region);
+int cv_memory_fault(struct cv_vcpu *vcpu, u64 gpa);
+/* Whether user space gave the VM memory there. */
+bool cv_memory_is_ram(struct cv_vm *vm, u64 gpa);
+/* Takes all pages back: Corevisor has none of them any more. */
+void cv_memory_release(struct cv_vm *vm);
+
+/* image.c. vm->lock held. */
+int cv_image_add(struct cv_vm *vm, const struct corevisor_image *image);
+void cv_images_release(struct cv_vm *vm);
+/* Pages that are not locked any more. */
+void cv_unaccount(struct cv_vm *vm, unsigned long pages);
+/* Takes user space's mappings of the VM's memory away: what is there would not be the VM's memory. */
+int cv_image_hide_slots(struct cv_vm *vm);
+/* The host's kernel has to keep out of these pages, or may use them again. */
+void cv_pages_leave(struct page *page, unsigned long count);
+void cv_pages_return(struct page *page, unsigned long count);
+
+/* vcpu.c */
+int cv_vcpu_create(struct cv_vm *vm, unsigned long index);
+void cv_vcpu_free(struct cv_vcpu *vcpu);
+/* PSCI, or user space, turns it on or off. vm->lock held. */
+void cv_vcpu_set_power(struct cv_vcpu *vcpu, bool on);
+
+/*
+ * exit.c. cv_exit_quick: an exit that was dealt with is over, interrupts off: CV_NEXT_ENTER; or who has to see to it.
+ * cv_exit_slow: CV_NEXT_ENTER, CV_NEXT_USER, or an errno.
+ */
+enum { CV_NEXT_USER, CV_NEXT_ENTER, CV_NEXT_SLOW, CV_NEXT_WAIT, CV_NEXT_YIELD };
+int cv_exit_quick(struct cv_vcpu *vcpu);
+int cv_exit_slow(struct cv_vcpu *vcpu);
+/* What user space answered an access that it emulated. */
+void cv_exit_complete_mmio(struct cv_vcpu *vcpu);
+/* The vCPU can't run on: user space is told by KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY. */
+int cv_exit_unexpected(struct cv_vcpu *vcpu, long exit);
+int cv_exit_refused(struct cv_vcpu *vcpu, long code);
+
+/* regs.c. vcpu->mutex held. */
+void cv_regs_reset(struct cv_vcpu *vcpu);
+int cv_regs_get(struct cv_vcpu *vcpu, const struct kvm_one_reg *reg);
+int cv_regs_set(struct cv_vcpu *vcpu, const struct kvm_one_reg *reg);
+int cv_regs_list(struct kvm_reg_list __user *list);
+bool cv_id_register_has_ptrauth(void);
+
+/* bus.c */
+int cv_ioeventfd(struct cv_vm *vm, const struct kvm_ioeventfd *args);
+bool cv_bus_write(struct cv_vm *vm, u64 addr, unsigned int len, u64 data);
+void cv_bus_destroy(struct cv_vm *vm);
 
 /*
  * vcpu.c: makes a vCPU look at what is new for it: out of the VM if it runs, awake if it waits. Any context, with interrupts

@@ -43,3 +43,17 @@ def refuses(bench, kernel):
 
 for version in guest.SUITES:
     add(f"driver-without-corevisor-linux{version}", refuses, kernel=version)
+
+
+def kvm_api(bench, kernel):
+    """The KVM API, as far as shared VMs of a few instructions show it: refusals, MMIO, ioeventfds, signals, ends of all kinds."""
+    files = {"bin/kvm": driver.program("kvm")}
+    with driver.boot(bench, kernel=kernel, files=files) as console:
+        driver.load(console)
+        driver.run(console, "kvm")
+        driver.run(console, "rmmod corevisor")
+        console.power_off()
+
+
+for version in guest.SUITES:
+    add(f"driver-kvm-api-linux{version}", kvm_api, kernel=version)
