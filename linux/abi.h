@@ -225,7 +225,11 @@
 /* Host faults that mapped device memory. */
 #define CV_STAT_HOST_FAULT_DEVICE 7UL
 
-/* Host faults on RAM that the host owns. None is expected: its RAM is mapped at boot. */
+/*
+ * Host faults on RAM that the host may access. None is expected before there are VMs: its RAM is
+ * mapped at boot. A page that a VM has given back, or that is shared, is mapped when the host
+ * touches it.
+ */
 #define CV_STAT_HOST_FAULT_RAM 8UL
 
 /* Host accesses refused with an external abort. */

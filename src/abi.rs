@@ -196,7 +196,8 @@ pub mod stat {
     pub const TRAP_OTHER: u64 = 6;
     /// Host faults that mapped device memory.
     pub const HOST_FAULT_DEVICE: u64 = 7;
-    /// Host faults on RAM that the host owns. None is expected: its RAM is mapped at boot.
+    /// Host faults on RAM that the host may access. None is expected before there are VMs: its RAM is mapped at boot. A page
+    /// that a VM has given back, or that is shared, is mapped when the host touches it.
     pub const HOST_FAULT_RAM: u64 = 8;
     /// Host accesses refused with an external abort.
     pub const REFUSED_ACCESS: u64 = 9;

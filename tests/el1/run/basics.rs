@@ -34,7 +34,7 @@ pub fn a_vm_computes() {
 }
 
 /// Runs vCPU 0 to its next exit that is no interrupt.
-fn next(vm: &Vm) -> Exit {
+pub fn next(vm: &Vm) -> Exit {
     loop {
         match vm.enter(0) {
             Ok(Exit::Irq) => vm.serve(0, Exit::Irq),

@@ -17,7 +17,9 @@ crate::tests! {
         a_device_that_is_not_there;
     calls:
         pages_are_shared_and_taken_back,
-        a_shared_vm_hides_nothing;
+        a_shared_vm_hides_nothing,
+        a_shared_vm_has_devices_anywhere,
+        a_shared_vm_that_goes_while_its_host_reads_it;
     interrupts:
         sgis_between_vcpus,
         timers_of_vcpus;

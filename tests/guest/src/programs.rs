@@ -26,6 +26,7 @@ programs! {
     rioter,
     secret,
     sharer,
+    shelf,
     sleep,
     spin,
     team,
