@@ -13,17 +13,29 @@
 
 #if __has_include(<linux/entry-virt.h>)
 #include <linux/entry-virt.h>
+struct cv_thread {};
 #else
 #include <linux/entry-kvm.h>
+#include <linux/kvm_host.h>
+
+/* The kernel tells of a signal in what is KVM's own of a vCPU: exit_reason, and a statistic. */
+struct cv_thread {
+	struct kvm_vcpu vcpu;
+};
 #endif
 
 /* What the scheduler, signals and the like want of a thread before it runs a vCPU. */
-static inline int cv_thread_work(void)
+static inline int cv_thread_work(struct cv_thread *thread, struct kvm_run *run)
 {
 #if __has_include(<linux/entry-virt.h>)
-	return xfer_to_guest_mode_handle_work();
+	int err = xfer_to_guest_mode_handle_work();
+
+	if (err == -EINTR)
+		run->exit_reason = KVM_EXIT_INTR;
+	return err;
 #else
-	return xfer_to_guest_mode_handle_work(NULL);
+	thread->vcpu.run = run;
+	return xfer_to_guest_mode_handle_work(&thread->vcpu);
 #endif
 }
 

@@ -48,6 +48,7 @@
 #define CV_IPA_BITS 40
 #define CV_RAM_BASE SZ_1G
 
+struct cv_thread;
 struct cv_vcpu;
 struct cv_vm;
 
@@ -91,6 +92,7 @@ struct cv_mmio {
  * @mutex:	held through every ioctl of the vCPU
  * @run:	the page that user space maps
  * @page:	Corevisor's run page: 512 words
+ * @thread:	what the kernel wants to know of a thread that runs a vCPU
  * @initialized: KVM_ARM_VCPU_INIT was done
  * @registered:	Corevisor knows it, in the VM's present life; under vm->lock
  * @has_run:	it was entered, in the life of the VM that @life says
@@ -111,6 +113,7 @@ struct cv_vcpu {
 	struct mutex mutex;
 	struct kvm_run *run;
 	u64 *page;
+	struct cv_thread *thread;
 
 	bool initialized;
 	bool registered;

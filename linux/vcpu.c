@@ -164,7 +164,7 @@ static int cv_vcpu_loop(struct cv_vcpu *vcpu)
 			return -EINTR;
 		}
 		if (__xfer_to_guest_mode_work_pending()) {
-			int err = cv_thread_work();
+			int err = cv_thread_work(vcpu->thread, vcpu->run);
 
 			if (err)
 				return err;
@@ -444,6 +444,7 @@ void cv_vcpu_free(struct cv_vcpu *vcpu)
 	task = rcu_dereference_protected(vcpu->task, true);
 	if (task)
 		put_task_struct(task);
+	kvfree(vcpu->thread);
 	free_page((unsigned long)vcpu->page);
 	free_page((unsigned long)vcpu->run);
 	kfree(vcpu);
@@ -457,7 +458,9 @@ static struct cv_vcpu *cv_vcpu_alloc(struct cv_vm *vm, int index)
 		return ERR_PTR(-ENOMEM);
 	vcpu->run = (struct kvm_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->page = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!vcpu->run || !vcpu->page) {
+	vcpu->thread = kvzalloc(sizeof(*vcpu->thread), GFP_KERNEL_ACCOUNT);
+	if (!vcpu->run || !vcpu->page || !vcpu->thread) {
+		kvfree(vcpu->thread);
 		free_page((unsigned long)vcpu->page);
 		free_page((unsigned long)vcpu->run);
 		kfree(vcpu);
