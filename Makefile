@@ -6,6 +6,8 @@
 #   make image   target/corevisor.img, and target/corevisor.elf with symbols. Variable: IMAGE_KEYS= (public keys that
 #                images of VMs may be signed with: docs/abi.md)
 #   make sign    target/corevisor-sign, which makes keys and signs images of VMs
+#   make vmm     target/corevisor-vm, which runs VMs on the host (arm64 Linux), and signs and measures them anywhere
+#                (target/corevisor-vm-here, for this machine)
 #   make guest   target/guest.img, what the VMs of the tests run
 #   make driver  target/driver/SUITE/corevisor.ko, the Linux driver, for the fetched kernels of trixie and bookworm
 #   make checkpatch     the kernel's checker of style on the driver
@@ -27,7 +29,7 @@ PROBE := target/probe/$(TARGET)/release/probe
 GUEST := target/vm-guest/$(TARGET)/release/guest
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image sign guest driver hunter checkpatch linux-test-files demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
+.PHONY: all run test image test-image sign vmm guest driver hunter checkpatch linux-test-files demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
 	setup-demo setup-run setup-test setup-linux setup-driver setup-checkpatch setup-lint setup-coverage FORCE
 
 # Cargo's build script runs elsewhere.
@@ -58,6 +60,12 @@ target/corevisor.img: FORCE
 sign:
 	@$(CARGO_HOST) build --release -p corevisor-sign
 	@cp target/release/corevisor-sign target/corevisor-sign
+
+vmm: setup-linux
+	@tools/cargo-linux build --release -p corevisor-vm
+	@$(OBJCOPY) --strip-all target/$$(tools/cargo-linux --print-target)/release/corevisor-vm target/corevisor-vm
+	@$(CARGO_HOST) build --release -p corevisor-vm
+	@cp target/release/corevisor-vm target/corevisor-vm-here
 
 test-image: target/corevisor-test.img
 
@@ -167,11 +175,12 @@ bench: setup-run image test-image target/initramfs.img
 	@tools/cost
 	@tools/bench
 
-clippy: setup-lint
+clippy: setup-lint setup-linux
 	$(CARGO_HOST) clippy --features sim --lib --test library --test lock_order -- -D warnings
 	$(CARGO_HOST) clippy --features loom --test loom -- -D warnings
 	$(CARGO_HOST) clippy --features shuttle --test shuttle -- -D warnings
-	$(CARGO_HOST) clippy -p model -p corevisor-sign --all-targets -- -D warnings
+	$(CARGO_HOST) clippy -p model -p corevisor-sign -p corevisor-vm --all-targets -- -D warnings
+	tools/cargo-linux clippy -p corevisor-vm -- -D warnings
 	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) -- -D warnings
 	$(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) --bins --tests --features semihosting -- -D warnings
 	RUSTFLAGS=-Crelocation-model=static $(CARGO_EL2_CLIPPY) --target $(TARGET) $(CARGO_EL2_FLAGS) \

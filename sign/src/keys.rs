@@ -11,6 +11,9 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// A new key, from the operating system's random numbers.
+///
+/// # Errors
+/// If there are none.
 pub fn generate() -> Result<SigningKey, Problem> {
     let mut secret = Zeroizing::new([0; SECRET_KEY_LENGTH]);
     getrandom::fill(secret.as_mut()).map_err(|why| format!("no random numbers: {why}"))?;
@@ -18,12 +21,18 @@ pub fn generate() -> Result<SigningKey, Problem> {
 }
 
 /// Writes a secret key to a new file, that its owner alone can read.
+///
+/// # Errors
+/// If it exists, or can't be written.
 pub fn write_secret(file: &Path, key: &SigningKey) -> Result<(), Problem> {
     let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     new.and_then(|mut file| file.write_all(key.as_bytes())).map_err(|why| format!("{}: {why}", file.display()))
 }
 
 /// Reads a secret key.
+///
+/// # Errors
+/// If the file can't be read, or is not 32 bytes long.
 pub fn read_secret(file: &Path) -> Result<SigningKey, Problem> {
     let bytes = Zeroizing::new(read(file)?);
     let secret = bytes.as_slice().try_into();
@@ -32,6 +41,9 @@ pub fn read_secret(file: &Path) -> Result<SigningKey, Problem> {
 }
 
 /// Reads public keys.
+///
+/// # Errors
+/// If the file can't be read, or holds none, or too many.
 pub fn read_public(file: &Path) -> Result<ImageKeys, Problem> {
     let mut keys = ImageKeys::default();
     keys.add(&read(file)?).map_err(|why| format!("{}: {why}", file.display()))?;

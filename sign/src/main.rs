@@ -4,21 +4,16 @@
 //! What is signed, byte for byte, is Corevisor's own [`corevisor::vm::measure`]; `docs/abi.md` explains it.
 
 mod arguments;
-mod image;
-mod keys;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
 use corevisor::vm::VmFlags;
-use corevisor::vm::measure::measure;
+use corevisor_sign::image::{Image, measurement};
+use corevisor_sign::{Problem, hex, keys, read};
 use ed25519_dalek::Signer;
-use image::Image;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// What has gone wrong, for people.
-type Problem = String;
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
@@ -68,9 +63,7 @@ fn run(command: Command) -> Result<(), Problem> {
             let images = images.collect::<Result<Vec<_>, _>>()?;
             let flags = [(unsigned, VmFlags::UNSIGNED), (shared, VmFlags::SHARED)];
             let flags = flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)).collect();
-            let images = images.iter().map(|image| (image.address, image.size, image.digest));
-            let hex: String = measure(flags, images).iter().map(|byte| format!("{byte:02x}")).collect();
-            println!("{hex}");
+            println!("{}", hex(&measurement(flags, &images)));
             Ok(())
         }
     }
@@ -81,10 +74,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, Problem> {
-    std::fs::read(file).map_err(|why| format!("{}: {why}", file.display()))
 }
 
 /// Writes to `file`, or to the standard output if that is no terminal, which the bytes would confuse.
