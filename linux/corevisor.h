@@ -96,7 +96,7 @@ struct cv_mmio {
  * @initialized: KVM_ARM_VCPU_INIT was done
  * @registered:	Corevisor knows it, in the VM's present life; under vm->lock
  * @has_run:	it was entered, in the life of the VM that @life says
- * @power:	whether PSCI has it on; under vm->lock, but read without
+ * @power:	whether PSCI has it on; under vm->lock, but read, and by CPU_OFF written, without
  * @mode:	CV_OUTSIDE, CV_INSIDE; who kicks it looks here
  * @cpu:	where it runs, or ran last; -1
  * @features:	those of KVM_ARM_VCPU_INIT
@@ -104,6 +104,7 @@ struct cv_mmio {
  * @task:	who ran it last
  * @wait:	where it waits in WFI, or for power
  * @boot:	what it starts with
+ * @unanswered:	its last exit could not be dealt with: it is to be tried again before the vCPU is entered
  * @dabt_pending: user space wants it to take an external abort, after the exit that it is at
  * @sigset:	signals that are blocked while it runs, if @has_sigset
  */
@@ -119,6 +120,7 @@ struct cv_vcpu {
 	bool registered;
 	bool has_run;
 	bool power;
+	bool unanswered;
 	bool dabt_pending;
 	bool has_sigset;
 	atomic_t mode;
@@ -177,6 +179,7 @@ struct cv_image {
  * @protected:	its memory is out of the host's reach
  * @ran:	a vCPU ran: images and slots are final for a protected VM
  * @ipa_bits:	guest addresses are below 1 << this
+ * @ending:	a vCPU has called for its end, and is about to carry it out
  * @nisv_to_user: KVM_CAP_ARM_NISV_TO_USER is on
  * @life:	goes up whenever the VM ends in Corevisor, to begin anew
  * @slots_lock:	slots, pages, images
@@ -193,6 +196,7 @@ struct cv_vm {
 	u32 id;
 	bool protected;
 	bool ran;
+	bool ending;
 	bool nisv_to_user;
 	u8 ipa_bits;
 	u64 life;

@@ -6,6 +6,8 @@
 
 #include <linux/kvm_types.h>
 #include <linux/psci.h>
+#include <linux/sched/signal.h>
+#include <linux/smp.h>
 #include <uapi/linux/psci.h>
 #include <asm/esr.h>
 
@@ -14,6 +16,8 @@
 
 /* DEN0028: the call is unknown. */
 #define CV_SMCCC_UNKNOWN ((u64)-1)
+/* A hint about the caller's SVE registers, in the number of any function. */
+#define CV_SMCCC_SVE_HINT BIT(16)
 
 static u64 *cv_word(struct cv_vcpu *vcpu, unsigned long offset)
 {
@@ -91,9 +95,40 @@ static int cv_exit_sgi(struct cv_vcpu *vcpu, u64 esr)
 	return CV_NEXT_ENTER;
 }
 
-static bool cv_is_psci(u64 call)
+/* The function that a vCPU calls. */
+static u32 cv_call_number(struct cv_vcpu *vcpu)
+{
+	return cv_reg(vcpu, 0) & ~CV_SMCCC_SVE_HINT;
+}
+
+static bool cv_is_psci(u32 call)
 {
 	return (call & 0xbfffffe0) == PSCI_0_2_FN_BASE;
+}
+
+/* Whether Corevisor has powered the VM off because of this call. */
+static bool cv_is_system_end(u32 call)
+{
+	return call == PSCI_0_2_FN_SYSTEM_OFF || call == PSCI_0_2_FN_SYSTEM_RESET ||
+	       call == PSCI_1_1_FN_SYSTEM_RESET2 || call == PSCI_1_1_FN64_SYSTEM_RESET2;
+}
+
+static int cv_exit_call_quick(struct cv_vcpu *vcpu)
+{
+	u32 call = cv_call_number(vcpu);
+
+	if (!cv_is_psci(call)) {
+		cv_set_reg(vcpu, 0, CV_SMCCC_UNKNOWN);
+		return CV_NEXT_ENTER;
+	}
+	/* What Corevisor did because of the call is noted before the vCPU is outside: cv_wait_outside. */
+	if (call == PSCI_0_2_FN_CPU_OFF) {
+		WRITE_ONCE(vcpu->power, false);
+		return CV_NEXT_ENTER;
+	}
+	if (cv_is_system_end(call))
+		WRITE_ONCE(vcpu->vm->ending, true);
+	return CV_NEXT_SLOW;
 }
 
 int cv_exit_quick(struct cv_vcpu *vcpu)
@@ -102,10 +137,7 @@ int cv_exit_quick(struct cv_vcpu *vcpu)
 
 	switch (ESR_ELx_EC(esr)) {
 	case ESR_ELx_EC_HVC64:
-		if (cv_is_psci(cv_reg(vcpu, 0)))
-			return CV_NEXT_SLOW;
-		cv_set_reg(vcpu, 0, CV_SMCCC_UNKNOWN);
-		return CV_NEXT_ENTER;
+		return cv_exit_call_quick(vcpu);
 	case ESR_ELx_EC_DABT_LOW:
 		return cv_exit_mmio_quick(vcpu);
 	case ESR_ELx_EC_SYS64:
@@ -226,6 +258,17 @@ static int cv_exit_system(struct cv_vcpu *vcpu, u32 type, u64 flags)
 	return CV_NEXT_USER;
 }
 
+static void cv_nothing(void *unused)
+{
+}
+
+/* If the vCPU is inside: until it has come out once. It lets its CPU have no interrupts before. */
+static void cv_wait_outside(struct cv_vcpu *vcpu)
+{
+	if (atomic_read_acquire(&vcpu->mode) == CV_INSIDE)
+		smp_call_function_single(READ_ONCE(vcpu->cpu), cv_nothing, NULL, true);
+}
+
 /* Corevisor has found CPU_ON in order, and knows where the vCPU begins. An error leaves it off. */
 static u64 cv_psci_cpu_on(struct cv_vcpu *vcpu, u64 mpidr)
 {
@@ -235,6 +278,8 @@ static u64 cv_psci_cpu_on(struct cv_vcpu *vcpu, u64 mpidr)
 
 	if (!target)
 		return PSCI_RET_INVALID_PARAMS;
+	/* If it has just turned itself off. */
+	cv_wait_outside(target);
 	mutex_lock(&vm->lock);
 	if (vcpu->life == vm->life && target->initialized) {
 		cv_vcpu_set_power(target, true);
@@ -242,14 +287,6 @@ static u64 cv_psci_cpu_on(struct cv_vcpu *vcpu, u64 mpidr)
 	}
 	mutex_unlock(&vm->lock);
 	return result;
-}
-
-static void cv_psci_cpu_off(struct cv_vcpu *vcpu)
-{
-	mutex_lock(&vcpu->vm->lock);
-	if (vcpu->life == vcpu->vm->life)
-		cv_vcpu_set_power(vcpu, false);
-	mutex_unlock(&vcpu->vm->lock);
 }
 
 static u64 cv_psci_affinity_info(struct cv_vcpu *vcpu, u64 mpidr, u64 level)
@@ -274,7 +311,7 @@ static u64 cv_psci_affinity_info(struct cv_vcpu *vcpu, u64 mpidr, u64 level)
 
 static int cv_exit_psci(struct cv_vcpu *vcpu)
 {
-	u32 call = cv_reg(vcpu, 0);
+	u32 call = cv_call_number(vcpu);
 	/* The arguments of the 32-bit functions have 32 bits. */
 	u64 mask = call & BIT(30) ? ~0ULL : U32_MAX;
 	u64 result;
@@ -284,9 +321,6 @@ static int cv_exit_psci(struct cv_vcpu *vcpu)
 	case PSCI_0_2_FN64_CPU_ON:
 		result = cv_psci_cpu_on(vcpu, cv_reg(vcpu, 1) & mask);
 		break;
-	case PSCI_0_2_FN_CPU_OFF:
-		cv_psci_cpu_off(vcpu);
-		return CV_NEXT_ENTER;
 	case PSCI_0_2_FN_AFFINITY_INFO:
 	case PSCI_0_2_FN64_AFFINITY_INFO:
 		result = cv_psci_affinity_info(vcpu, cv_reg(vcpu, 1) & mask, cv_reg(vcpu, 2) & mask);
@@ -311,21 +345,55 @@ static int cv_exit_psci(struct cv_vcpu *vcpu)
 
 int cv_exit_slow(struct cv_vcpu *vcpu)
 {
+	int next;
+
 	switch (ESR_ELx_EC(*cv_word(vcpu, CV_RUN_ESR))) {
 	case ESR_ELx_EC_HVC64:
-		return cv_exit_psci(vcpu);
+		next = cv_exit_psci(vcpu);
+		break;
 	case ESR_ELx_EC_IABT_LOW:
 	case ESR_ELx_EC_DABT_LOW:
-		return cv_exit_abort(vcpu);
+		next = cv_exit_abort(vcpu);
+		break;
 	default:
-		return cv_exit_unexpected(vcpu, CV_EXIT_TRAP);
+		next = cv_exit_unexpected(vcpu, CV_EXIT_TRAP);
 	}
+	/* To enter now would be an answer, too: that the access is emulated, or the call has no result. */
+	vcpu->unanswered = next < 0;
+	return next;
+}
+
+/*
+ * Whether the VM is off because another vCPU called for it: that one is about to end the VM's life, and to tell user space. It
+ * was inside when Corevisor powered the VM off.
+ */
+static bool cv_ended_by_another(struct cv_vcpu *vcpu)
+{
+	struct cv_vm *vm = vcpu->vm;
+	int i;
+
+	for (i = 0; i < CV_MAX_VCPUS; i++) {
+		struct cv_vcpu *other = cv_vm_vcpu(vm, i);
+
+		if (other)
+			cv_wait_outside(other);
+	}
+	return READ_ONCE(vm->ending) || vcpu->life != READ_ONCE(vm->life);
+}
+
+/* Until the life has ended, or the vCPU is off because of it. */
+static int cv_wait_for_end(struct cv_vcpu *vcpu)
+{
+	wait_event_interruptible(vcpu->wait, vcpu->life != READ_ONCE(vcpu->vm->life) || !READ_ONCE(vcpu->power));
+	return CV_NEXT_ENTER;
 }
 
 int cv_exit_unexpected(struct cv_vcpu *vcpu, long exit)
 {
 	struct kvm_run *run = vcpu->run;
 
+	if (exit == CV_EXIT_STOPPED && cv_ended_by_another(vcpu))
+		return cv_wait_for_end(vcpu);
 	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	run->internal.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
 	run->internal.ndata = 2;
@@ -341,6 +409,8 @@ int cv_exit_refused(struct cv_vcpu *vcpu, long code)
 	/* Corevisor has no tables left, or a page that was offered is in use for a moment: it can be tried again. */
 	if (code == CV_NO_MEMORY || code == CV_BUSY)
 		return cv_errno(code);
+	if (code == CV_DENIED && cv_ended_by_another(vcpu))
+		return cv_wait_for_end(vcpu);
 	run->exit_reason = KVM_EXIT_FAIL_ENTRY;
 	run->fail_entry.hardware_entry_failure_reason = code;
 	run->fail_entry.cpu = vcpu->cpu;

@@ -85,8 +85,8 @@ static int cv_vcpu_enter(struct cv_vcpu *vcpu)
 	long exit;
 
 	local_irq_disable();
-	vcpu->cpu = smp_processor_id();
-	atomic_set(&vcpu->mode, CV_INSIDE);
+	WRITE_ONCE(vcpu->cpu, smp_processor_id());
+	atomic_set_release(&vcpu->mode, CV_INSIDE);
 	/* Before what others change and then kick: cv_vcpu_kick, cv_vm_stop. */
 	smp_mb();
 	if (cv_vcpu_wanted(vcpu))
@@ -143,6 +143,7 @@ static int cv_vcpu_join(struct cv_vcpu *vcpu)
 	if (!err) {
 		vcpu->life = vm->life;
 		vcpu->has_run = false;
+		vcpu->unanswered = false;
 		memcpy(vcpu->page + CV_RUN_X / 8, vcpu->boot.regs.regs, sizeof(vcpu->boot.regs.regs));
 		vcpu->page[CV_RUN_PC / 8] = vcpu->boot.regs.pc;
 		vcpu->page[CV_RUN_PSTATE / 8] = vcpu->boot.regs.pstate;
@@ -179,7 +180,7 @@ static int cv_vcpu_loop(struct cv_vcpu *vcpu)
 			if (next)
 				continue;
 		}
-		next = cv_vcpu_enter(vcpu);
+		next = vcpu->unanswered ? CV_NEXT_SLOW : cv_vcpu_enter(vcpu);
 		if (next == CV_NEXT_SLOW)
 			next = cv_exit_slow(vcpu);
 		if (next == CV_NEXT_WAIT)
@@ -245,6 +246,7 @@ static long cv_vcpu_init(struct cv_vcpu *vcpu, const struct kvm_vcpu_init __user
 		vcpu->initialized = true;
 		vcpu->has_run = false;
 		vcpu->mmio.pending = false;
+		vcpu->unanswered = false;
 		vcpu->dabt_pending = false;
 		memset(vcpu->page, 0, PAGE_SIZE);
 		cv_regs_reset(vcpu);

@@ -110,6 +110,7 @@ static int cv_vm_end(struct cv_vm *vm)
 		cv_timer_vcpu_reset(vcpu);
 	}
 	cv_vgic_reset(vm);
+	WRITE_ONCE(vm->ending, false);
 	vm->ran = false;
 	return 0;
 }
