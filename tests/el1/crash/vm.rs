@@ -4,7 +4,6 @@
 
 use crate::rt::call::{self, test_call};
 use crate::rt::harness::Test;
-use crate::rt::{cpu, machine};
 use crate::say;
 use crate::world::{Setup, scheduler};
 
@@ -18,8 +17,7 @@ fn crash() {
     let vm = Setup::new("spin").start();
     scheduler::set_slice(1_000_000_000, 1_000_000_000);
     scheduler::begin(&[vm], 2);
-    cpu::wait_until("the VM runs", 20, || vm.result(0) == 1 && vm.vcpus[0].on() == 1);
-    machine::pause(1);
+    scheduler::wait_until_it_spins(vm, 1);
     say!("the other CPU runs a VM");
     call::hvc(test_call::CRASH, &[PANIC]);
     panic!("CRASH has returned");

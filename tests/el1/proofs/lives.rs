@@ -4,7 +4,7 @@
 use crate::rt::PAGE;
 use crate::rt::call::{host, stat};
 use crate::rt::harness::rounds;
-use crate::rt::{cpu, machine};
+use crate::rt::machine;
 use crate::say;
 use crate::world::protocol::IMAGE;
 use crate::world::vm::{Vm, to_the_end};
@@ -105,7 +105,7 @@ fn destroy_while_it_runs() {
     let vm = Setup::new("spin").quiet().start();
     scheduler::set_slice(20_000_000, 20_000_000);
     scheduler::begin(&[vm], 2);
-    cpu::wait_until("the VM runs", 20, || vm.result(0) == 1 && vm.vcpus[0].on() == 1);
+    scheduler::wait_until_it_spins(vm, 1);
     let before = balance();
     for _ in 0..3 {
         assert_eq!(host(n::DESTROY_VM, &[vm.id()]), DENIED);

@@ -5,6 +5,7 @@ use super::search::{Found, all_ram, has_seed};
 use crate::rt::PAGE;
 use crate::rt::call::{host, stat};
 use crate::say;
+use crate::world::memory::clear_free;
 use crate::world::protocol::DESK;
 use crate::world::protocol::desk::HOOK;
 use crate::world::vm::Vm;
@@ -22,6 +23,7 @@ fn secrets() -> Found {
 
 /// A VM whose memory and registers are full of secrets; `granted`: it lets the host see the small pages.
 fn full_of_secrets(granted: bool) -> &'static Vm {
+    clear_free();
     let vm = Setup::new("secret").arguments(&[SEED.into(), SMALL, LARGE, granted.into()]).start();
     loop {
         let exit = vm.enter(0).expect("VCPU_RUN");

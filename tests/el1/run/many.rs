@@ -61,8 +61,7 @@ pub fn destroyed_while_it_runs() {
     // Nothing but a kick brings it back meanwhile.
     scheduler::set_slice(20_000_000, 20_000_000);
     scheduler::begin(&[vm], 2);
-    cpu::wait_until("the VM runs", 20, || vm.result(0) == 1 && vm.vcpus[0].on() == 1);
-    machine::pause(1);
+    scheduler::wait_until_it_spins(vm, 1);
     let before = balance();
     for _ in 0..10 {
         assert_eq!(host(n::DESTROY_VM, &[vm.id()]), DENIED);

@@ -52,6 +52,15 @@ pub fn return_block(block: u64) {
     free().push(block);
 }
 
+/// Fills all free blocks with zeros, so that what a search finds was put there later: of what earlier tests have left,
+/// noise above all, a word can be by chance what the search is for.
+pub fn clear_free() {
+    for &block in free().iter() {
+        // SAFETY: the host's own block, which nothing uses.
+        unsafe { core::ptr::write_bytes(block as *mut u8, 0, BLOCK as usize) };
+    }
+}
+
 /// Reads a word of the host's memory.
 pub fn read(at: u64) -> u64 {
     // SAFETY: RAM that a test uses as it likes.

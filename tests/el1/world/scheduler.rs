@@ -9,6 +9,7 @@ use crate::rt::random::Random;
 use crate::rt::{cpu, harness, machine};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use corevisor::abi::DENIED;
 use spin::Mutex;
 
 /// Most VMs at once.
@@ -107,6 +108,13 @@ pub fn work(me: usize) {
     gic::quiet();
 }
 
+/// Waits until CPU `cpu` runs vCPU 0 of `vm`, whose program is "spin": until it has said so, its host goes back to it, and
+/// has had time to get there, as nothing tells when it has.
+pub fn wait_until_it_spins(vm: &Vm, cpu: usize) {
+    cpu::wait_until("the VM runs", 20, || vm.result(0) == 1 && vm.vcpus[0].on() == cpu);
+    machine::pause(20);
+}
+
 /// A vCPU that was ready, and is this CPU's now.
 fn pick(vms: &[&'static Vm], random: &mut Random) -> Option<(&'static Vm, usize)> {
     let places = vms.len() * protocol::VCPUS;
@@ -138,8 +146,8 @@ fn run_slice(vm: &Vm, i: usize) {
                     return;
                 }
             }
-            // Another vCPU has switched the VM off.
-            Err(_) if vm.is_off() => {
+            // Another vCPU has switched the VM off; Corevisor knows that before the CPU that ran that vCPU has served it.
+            Err(DENIED) if vm.goes_off() => {
                 vcpu.set_state(State::Off);
                 return;
             }

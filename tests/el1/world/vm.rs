@@ -241,6 +241,15 @@ impl Vm {
         self.off.load(Ordering::SeqCst)
     }
 
+    /// The same, within a second from now.
+    pub fn goes_off(&self) -> bool {
+        let end = crate::rt::machine::after(1);
+        while !self.is_off() && crate::rt::machine::now() < end {
+            core::hint::spin_loop();
+        }
+        self.is_off()
+    }
+
     /// Notes that it can't run any more, without a word to its vCPUs.
     pub fn note_off(&self) {
         self.off.store(true, Ordering::SeqCst);
