@@ -135,7 +135,7 @@ target/linux-programs/%: tests/linux/programs/%.c linux/abi.h linux/uapi/corevis
 	@aarch64-linux-gnu-gcc -static -O2 -Wall -Wextra -Werror -Ilinux -o $@ $<
 
 # All that the tests with Linux need besides images of Corevisor's.
-linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter $(PROGRAMS)
+linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter vmm target/guest.key $(PROGRAMS)
 
 # What is the same for every kernel of the driver's vGIC, for this machine, with the compiler's own checks.
 VGIC_TEST := linux/vgic_irq.c linux/vgic_mmio.c tests/linux/vgic/test.c

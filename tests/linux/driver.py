@@ -5,9 +5,9 @@ An oops of the host's kernel ends it, and with it the test.
 """
 
 import host
-from harness import guest, paths
+from harness import guest, paths, vmm
 from harness.cpio import Cpio
-from harness.machine import Machine, corevisor, linux_directly, modules
+from harness.machine import Machine, corevisor, linux_directly, modules, with_keys_after
 
 # A hypervisor whose host's kernel had a fault that it survived has failed, too.
 BOOTARGS = f"{host.BOOTARGS} oops=panic"
@@ -26,20 +26,20 @@ def program(name):
 
 def guest_files(kernel=guest.DEFAULT_KERNEL):
     """What a VMM in the host starts a Debian guest from."""
-    return {"guest/vmlinuz": guest.kernel(kernel), "guest/initramfs.img": paths.GUEST_INITRAMFS}
+    return vmm.Guest(kernel=kernel).files()
 
 
 def initramfs(bench, files):
-    """The host's initramfs with more files, from names to files: what was not compressed the kernel need not decompress."""
+    """The host's initramfs with more files, from names to files or content: what is not compressed is not decompressed."""
     cpio = Cpio()
     for name, file in sorted(files.items()):
-        cpio.file(name, file.read_bytes())
+        cpio.file(name, file if isinstance(file, bytes) else file.read_bytes())
     base = paths.INITRAMFS.read_bytes()
     return bench.file("host-initramfs.img", base + bytes(-len(base) % 4) + cpio.finish())
 
 
-def boot(bench, machine=None, kernel=guest.DEFAULT_KERNEL, files=None, append="", under_corevisor=True):
-    """A host in its user space, with the driver's file and `files`."""
+def boot(bench, machine=None, kernel=guest.DEFAULT_KERNEL, files=None, append="", under_corevisor=True, keys=None):
+    """A host in its user space, with the driver's file and `files`. Corevisor trusts `keys` for images of VMs."""
     machine = machine or Machine(el2=under_corevisor)
     initrd = initramfs(bench, {MODULE: module_file(kernel)} | (files or {}))
     bootargs = f"{BOOTARGS} {append}".strip()
@@ -47,7 +47,10 @@ def boot(bench, machine=None, kernel=guest.DEFAULT_KERNEL, files=None, append=""
         software = [*corevisor(), *modules(machine.memory, guest.kernel(kernel), initrd, bootargs)]
     else:
         software = linux_directly(guest.kernel(kernel), initrd, bootargs)
-    console = bench.start([*machine.arguments(), *software])
+    arguments = [*machine.arguments(), *software]
+    if keys:
+        arguments = with_keys_after(arguments, machine.memory, guest.kernel(kernel), initrd, keys, bench.scratch)
+    console = bench.start(arguments)
     try:
         host.expect_user_space(console, machine)
     except BaseException:
@@ -68,8 +71,9 @@ def load(console):
     return run(console, f"insmod /{MODULE}")
 
 
-def finish(console):
-    """Unloads the driver, which leaves nothing, and powers off."""
+def finish(console, had_guests=False):
+    """Unloads the driver, which leaves nothing, and powers off. Pages that guests had the host finds by faults."""
     run(console, "rmmod corevisor")
     console.power_off()
-    host.expect_no_faults(console)
+    if not had_guests:
+        host.expect_no_faults(console)

@@ -55,6 +55,12 @@ def modules(memory, kernel, initrd, bootargs):
     return arguments
 
 
+def with_keys_after(arguments, memory, kernel, initrd, keys, scratch):
+    """Arguments that have `modules` of these, with keys for images of VMs behind them."""
+    sizes = [image.memory_size(kernel), initrd.stat().st_size if initrd else 0, len(keys)]
+    return with_image_keys(arguments, layout.place(memory, sizes)[-1], keys, scratch)
+
+
 def kernel_module(address, kernel, bootargs):
     """Arguments for a `multiboot,kernel` module at this address."""
     return ["-device", f"guest-loader,addr={address:#x},kernel={quoted(kernel)},bootargs={quoted(bootargs)}"]

@@ -16,6 +16,10 @@ GUEST_INITRAMFS = TARGET / "guest-initramfs.img"
 # What the VMs of the tests run.
 VM_IMAGE = TARGET / "guest.img"
 VM_SIGNATURE = TARGET / "guest.sig"
+VM_SECRET_KEY = TARGET / "guest.key"
 VM_KEY = TARGET / "guest.key.pub"
+# What runs VMs on Linux: for the host, and for this machine.
+VMM = TARGET / "corevisor-vm"
+VMM_HERE = TARGET / "corevisor-vm-here"
 LOGS = TARGET / "test-logs"
 LINUX_TESTS = ROOT / "tests" / "linux"
