@@ -130,12 +130,23 @@ target/guest-initramfs.img: setup-driver $(shell find tests/linux/guest-initramf
 
 # C programs of the tests: for the host, but some for guests, too.
 PROGRAMS := $(patsubst tests/linux/programs/%.c,target/linux-programs/%,$(wildcard tests/linux/programs/*.c))
-target/linux-programs/%: tests/linux/programs/%.c linux/abi.h linux/uapi/corevisor.h $(wildcard tests/linux/hunter/*.h) | setup-driver
+target/linux-programs/%: tests/linux/programs/%.c linux/abi.h linux/uapi/corevisor.h $(wildcard tests/linux/hunter/*.h tests/linux/cost/*.h) | setup-driver
 	@mkdir -p $(@D)
 	@aarch64-linux-gnu-gcc -static -O2 -Wall -Wextra -Werror -Ilinux -o $@ $<
 
+# What the guest is that measures.
+COST := $(wildcard tests/linux/cost/*)
+target/cost-guest.img: $(COST) | setup-driver
+	@aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -nostdlib -static -fno-pic -mgeneral-regs-only \
+		-mstrict-align -Wl,-T,tests/linux/cost/guest.ld,--build-id=none,--no-warn-rwx-segments -o target/cost-guest.elf \
+		$(filter %.S %.c,$(COST))
+	@$(OBJCOPY) -O binary target/cost-guest.elf $@
+
+target/cost-guest.sig: target/cost-guest.img target/guest.key
+	@target/release/corevisor-sign sign --key target/guest.key --address 0x80000000 --pad -o $@ $<
+
 # All that the tests with Linux need besides images of Corevisor's.
-linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter vmm target/guest.key $(PROGRAMS)
+linux-test-files: target/initramfs.img target/guest-initramfs.img target/cost-guest.sig driver hunter vmm target/guest.key $(PROGRAMS)
 
 # What is the same for every kernel of the driver's vGIC, for this machine, with the compiler's own checks.
 VGIC_TEST := linux/vgic_irq.c linux/vgic_mmio.c tests/linux/vgic/test.c
