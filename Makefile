@@ -182,8 +182,9 @@ line-coverage: setup-coverage
 footprint: setup-run image target/initramfs.img
 	@tools/footprint
 
-bench: setup-run image test-image target/initramfs.img
+bench: setup-run setup-driver image test-image target/initramfs.img target/cost-guest.sig target/linux-programs/cost driver
 	@tools/cost
+	@tools/vm-cost --kvm
 	@tools/bench
 
 clippy: setup-lint setup-linux
