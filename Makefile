@@ -145,8 +145,23 @@ target/cost-guest.img: $(COST) | setup-driver
 target/cost-guest.sig: target/cost-guest.img target/guest.key
 	@target/release/corevisor-sign sign --key target/guest.key --address 0x80000000 --pad -o $@ $<
 
+# Random calls of the driver's, and what its VMs run.
+FUZZ := $(wildcard tests/linux/fuzz/*.c)
+target/linux-programs/fuzz: $(FUZZ) $(wildcard tests/linux/fuzz/*.h) linux/abi.h linux/uapi/corevisor.h | setup-driver
+	@mkdir -p $(@D)
+	@aarch64-linux-gnu-gcc -static -pthread -O2 -Wall -Wextra -Werror -Ilinux -o $@ $(FUZZ)
+
+target/tiny.img: tests/linux/fuzz/tiny.S tests/linux/fuzz/tiny.h | setup-driver
+	@aarch64-linux-gnu-gcc -c -o target/tiny.o $<
+	@aarch64-linux-gnu-objcopy -O binary -j .text target/tiny.o $@
+
+# The address is TINY_RAM.
+target/tiny.sig: target/tiny.img target/guest.key
+	@target/release/corevisor-sign sign --key target/guest.key --address 0x80000000 -o $@ $<
+
 # All that the tests with Linux need besides images of Corevisor's.
-linux-test-files: target/initramfs.img target/guest-initramfs.img target/cost-guest.sig driver hunter vmm target/guest.key $(PROGRAMS)
+linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter vmm target/guest.key $(PROGRAMS) \
+	target/cost-guest.sig target/linux-programs/fuzz target/tiny.sig
 
 # What is the same for every kernel of the driver's vGIC, for this machine, with the compiler's own checks.
 VGIC_TEST := linux/vgic_irq.c linux/vgic_mmio.c tests/linux/vgic/test.c

@@ -21,5 +21,8 @@ VM_KEY = TARGET / "guest.key.pub"
 # What runs VMs on Linux: for the host, and for this machine.
 VMM = TARGET / "corevisor-vm"
 VMM_HERE = TARGET / "corevisor-vm-here"
+# What the VMs of the driver's fuzz run.
+TINY_IMAGE = TARGET / "tiny.img"
+TINY_SIGNATURE = TARGET / "tiny.sig"
 LOGS = TARGET / "test-logs"
 LINUX_TESTS = ROOT / "tests" / "linux"
