@@ -47,9 +47,10 @@ for version in guest.SUITES:
 
 def kvm_api(bench, kernel):
     """The KVM API, as far as shared VMs of a few instructions show it: refusals, MMIO, ioeventfds, signals, ends of all kinds."""
-    files = {"bin/kvm": driver.program("kvm")}
+    files = {f"bin/{name}": driver.program(name) for name in ("kvm", "refusals")}
     with driver.boot(bench, kernel=kernel, files=files) as console:
         driver.load(console)
+        driver.run(console, "refusals")
         driver.run(console, "kvm")
         driver.run(console, "rmmod corevisor")
         console.power_off()

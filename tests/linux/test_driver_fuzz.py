@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Random calls of the driver's, from user space."""
 
-import re
-
+import complaints
 import driver
 import host
 from harness import guest, paths
@@ -10,8 +9,6 @@ from harness.registry import add
 
 SEED = 1
 FILES = {"bin/fuzz": driver.program("fuzz"), "lib/tiny.img": paths.TINY_IMAGE, "lib/tiny.sig": paths.TINY_SIGNATURE}
-# What a kernel says, as a warning or worse, when a module of ours is loaded, and when QEMU was busy.
-EXPECTED = r"corevisor: loading out-of-tree module taints kernel|hrtimer: interrupt took"
 # What Corevisor refuses a driver whose user gives it one page twice, images that nobody has signed, page numbers that are
 # none, and turns on a vCPU that its VM did not.
 REFUSED = (
@@ -23,21 +20,6 @@ REFUSED = (
 )
 
 
-def warnings(console):
-    """What the host's kernel has said, as a warning or worse, from the driver's first line on."""
-    said = driver.run(console, "dmesg -r")
-    lines = re.findall(r"<(\d+)>\[ *[\d.]+\] (.*?)\r?\n", said)
-    texts = [text for _level, text in lines]
-    first = next(i for i, text in enumerate(texts) if text.startswith("corevisor: "))
-    return [text for level, text in lines[first:] if int(level) & 7 <= 4 and not re.match(EXPECTED, text)]
-
-
-def refusals(text):
-    """What Corevisor has said, as a warning or worse, that it should not have had to say."""
-    said = {line.strip() for line in re.findall(r"\[corevisor\] (?:WARN|ERROR) +cpu\d+: (.*)", text)}
-    return sorted(line for line in said if not any(re.match(pattern, line) for pattern in REFUSED))
-
-
 def by_user_space(bench, kernel, calls, timeout):
     """Any ioctls in any order: the host lives, nothing is left of any VM, and the kernel has nothing to complain of."""
     with driver.boot(bench, kernel=kernel, files=FILES, keys=paths.VM_KEY.read_bytes()) as console:
@@ -45,10 +27,7 @@ def by_user_space(bench, kernel, calls, timeout):
         start = len(console.text)
         status, said = console.shell(f"fuzz {calls} {SEED} /lib/tiny.img /lib/tiny.sig", timeout)
         host.check(status == 0, f"fuzz ended with status {status}: {said.strip()[-600:]!r}")
-        complaints = warnings(console)
-        host.check(not complaints, f"the kernel said {complaints}")
-        unexpected = refusals(console.text[start:])
-        host.check(not unexpected, f"Corevisor said {unexpected}")
+        complaints.expect_none(console, start, REFUSED)
         driver.run(console, "rmmod corevisor")
         console.power_off()
 
