@@ -11,6 +11,8 @@ import driver
 from harness import guest
 
 WAYS = ("kernel", "devmem")
+# What Corevisor says of it.
+REFUSED = (r"host access refused", r"\d+ more refusals were not logged")
 RESULT = r"hunt: (\w+): pages=(\d+) refused=(\d+) with-secret=(\d+)"
 
 

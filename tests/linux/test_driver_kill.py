@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Guests are killed at any moment, and nothing is left of them."""
 
-import shlex
-
 import complaints
+import debian
 import driver
 import host
-from harness import guest, paths, vmm
+from harness import guest, vmm
 from harness.machine import Machine
 from harness.registry import add
 
@@ -15,20 +14,10 @@ SEED = 1
 SECONDS = 16
 
 
-def script(debian, *kind):
-    """A script that is a guest."""
-    return f"#!/bin/sh\nexec corevisor-vm run {shlex.join([*kind, *debian.options()])}\n".encode()
-
-
 def killed(bench, kernel, count, timeout):
     """Shared and protected Debian guests by turns: the host has all its pages back after each, and nobody complains."""
-    debian = vmm.Guest(kernel=kernel, memory="128M")
-    signatures, _measurement = debian.sign()
-    files = debian.files() | {"bin/corevisor-vm": paths.VMM, "bin/kill-guests": driver.program("kill-guests")}
-    files |= {f"guest/signatures/{name}": content for name, content in signatures.items()}
-    files["bin/shared"] = script(debian, "--shared")
-    files["bin/protected"] = script(debian, "--protected", "--signatures", "/guest/signatures")
-    with driver.boot(bench, Machine(memory="1G"), kernel, files, keys=paths.VM_KEY.read_bytes()) as console:
+    files = {"bin/kill-guests": driver.program("kill-guests")}
+    with debian.boot(bench, Machine(), kernel, vmm.Guest(kernel=kernel, memory="128M"), files) as console:
         driver.load(console)
         start = len(console.text)
         status, said = console.shell(f"kill-guests {count} {SEED} {SECONDS} 'exec shared' 'exec protected'", timeout)
