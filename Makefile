@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-#   make run     Debian's kernel as host under Corevisor in QEMU, with a shell. Variables: KERNEL= INITRD= APPEND= SMP=
-#                MEM= CPU= GIC= QEMU_EXTRA= LOG_LEVEL= (see tools/run)
+#   make run     Debian's kernel as host under Corevisor in QEMU, with a protected Debian guest and a shell. Variables:
+#                KERNEL= INITRD= APPEND= SMP= MEM= CPU= GIC= QEMU_EXTRA= LOG_LEVEL= GUEST=no (see tools/run)
 #   make test    all tests, their short form; `make soak` their long form
 #   make image   target/corevisor.img, and target/corevisor.elf with symbols. Variable: IMAGE_KEYS= (public keys that
 #                images of VMs may be signed with: docs/abi.md)
@@ -163,6 +163,11 @@ target/tiny.sig: target/tiny.img target/guest.key
 linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter vmm target/guest.key $(PROGRAMS) \
 	target/cost-guest.sig target/linux-programs/fuzz target/tiny.sig
 
+# What a host with protected guests has besides, and what their images are signed with.
+.PHONY: guest-host-files
+guest-host-files: target/driver/trixie/corevisor.ko target/driver/trixie/hunter.ko target/guest-initramfs.img \
+	target/linux-programs/hunt target/linux-programs/secret vmm target/guest.key
+
 # What is the same for every kernel of the driver's vGIC, for this machine, with the compiler's own checks.
 VGIC_TEST := linux/vgic_irq.c linux/vgic_mmio.c tests/linux/vgic/test.c
 target/vgic-test: $(VGIC_TEST) linux/vgic.h linux/vgic_core.h $(wildcard tests/linux/vgic/shim/linux/*.h)
@@ -170,8 +175,9 @@ target/vgic-test: $(VGIC_TEST) linux/vgic.h linux/vgic_core.h $(wildcard tests/l
 	@cc -std=gnu11 -O1 -g -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all \
 		-Itests/linux/vgic/shim -Ilinux -o $@ $(VGIC_TEST)
 
-# With the user's own kernel and ramdisk nothing of ours is needed.
-run: setup-run image $(if $(and $(KERNEL),$(INITRD)),,target/initramfs.img)
+# With the user's own kernel and ramdisk nothing of ours is needed; with one of them, or GUEST=no, there is no guest.
+run: setup-run image $(if $(and $(KERNEL),$(INITRD)),,target/initramfs.img) \
+		$(if $(KERNEL)$(INITRD)$(filter no,$(GUEST)),,guest-host-files)
 	@tools/run
 
 test: setup-test image test-image guest linux-test-files target/vgic-test

@@ -5,8 +5,7 @@ An oops of the host's kernel ends it, and with it the test.
 """
 
 import host
-from harness import guest, paths, vmm
-from harness.cpio import Cpio
+from harness import guest, initramfs, paths, vmm
 from harness.machine import Machine, corevisor, linux_directly, modules, with_keys_after
 
 # A hypervisor whose host's kernel had a fault that it survived has failed, too.
@@ -29,19 +28,10 @@ def guest_files(kernel=guest.DEFAULT_KERNEL):
     return vmm.Guest(kernel=kernel).files()
 
 
-def initramfs(bench, files):
-    """The host's initramfs with more files, from names to files or content: what is not compressed is not decompressed."""
-    cpio = Cpio()
-    for name, file in sorted(files.items()):
-        cpio.file(name, file if isinstance(file, bytes) else file.read_bytes())
-    base = paths.INITRAMFS.read_bytes()
-    return bench.file("host-initramfs.img", base + bytes(-len(base) % 4) + cpio.finish())
-
-
 def boot(bench, machine=None, kernel=guest.DEFAULT_KERNEL, files=None, append="", under_corevisor=True, keys=None):
     """A host in its user space, with the driver's file and `files`. Corevisor trusts `keys` for images of VMs."""
     machine = machine or Machine(el2=under_corevisor)
-    initrd = initramfs(bench, {MODULE: module_file(kernel)} | (files or {}))
+    initrd = bench.file("host-initramfs.img", initramfs.with_files({MODULE: module_file(kernel)} | (files or {})))
     bootargs = f"{BOOTARGS} {append}".strip()
     if under_corevisor:
         software = [*corevisor(), *modules(machine.memory, guest.kernel(kernel), initrd, bootargs)]

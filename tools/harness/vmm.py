@@ -2,16 +2,20 @@
 """Linux guests, and what the owner of a protected one does before it runs, away from the host: sign it, and measure it."""
 
 import re
+import shlex
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import guest, paths
+from . import guest, initramfs, paths
+from .machine import corevisor, modules, with_keys_after
 
 # Where the host has what guests start from.
 KERNEL = "guest/vmlinuz"
 INITRD = "guest/initramfs.img"
+# C programs of the tests that a host with guests has.
+PROGRAMS = ("hunt", "secret")
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,31 @@ class Guest:
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             signatures = {file.name: file.read_bytes() for file in sorted(Path(scratch).iterdir())}
         return signatures, re.search(r"measurement ([0-9a-f]{64})", said)[1]
+
+    def signed_files(self):
+        """What the host needs of it if it is protected: the above, its signatures, the options, and what to expect."""
+        signatures, measurement = self.sign()
+        return {
+            **self.files(),
+            **{f"guest/signatures/{name}": signature for name, signature in signatures.items()},
+            "guest/options": shlex.join(self.options()).encode() + b"\n",
+            "guest/measurement": measurement.encode() + b"\n",
+        }
+
+
+def host(folder, machine, bootargs, files, overlay, serial="stdio", options=""):
+    """QEMU's command line for a host, made in `folder`, that has the driver, the VMM, and what hunts for secrets. Corevisor
+    trusts the key of this checkout."""
+    suite = guest.SUITES[guest.DEFAULT_KERNEL]
+    modules_of_ours = {f"lib/{name}.ko": paths.DRIVER / suite / f"{name}.ko" for name in ("corevisor", "hunter")}
+    programs = {f"bin/{file.name}": file for file in (paths.VMM, *(paths.PROGRAMS / name for name in PROGRAMS))}
+    folder.mkdir(parents=True, exist_ok=True)
+    initrd = folder / "host-initramfs.img"
+    initrd.write_bytes(initramfs.with_files(modules_of_ours | programs | files, overlay))
+    kernel = guest.kernel()
+    arguments = [
+        *machine.arguments(serial),
+        *corevisor(options),
+        *modules(machine.memory, kernel, initrd, bootargs),
+    ]
+    return with_keys_after(arguments, machine.memory, kernel, initrd, paths.VM_KEY.read_bytes(), folder)

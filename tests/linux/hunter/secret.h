@@ -8,18 +8,28 @@
 
 #include <linux/types.h>
 
+#define SECRET_FACTOR	0xd1342543de82ef95ULL
+#define SECRET_SUMMAND	0x9e3779b97f4a7c15ULL
+
 static inline __u64 secret_follows(__u64 word)
 {
-	return (word ^ 0x9e3779b97f4a7c15ULL) * 0xd1342543de82ef95ULL;
+	return word * SECRET_FACTOR + SECRET_SUMMAND;
 }
 
-/* How many pairs there are in a page. */
+/*
+ * How many pairs there are in a page. Both sides of the comparison are multiplied by a number that the compiler does not
+ * know: what follows from a word is in no register, which an interrupt would save beside the word, for the next scan to find.
+ */
 static inline unsigned int secret_count(const __u64 *page)
 {
+	__u64 blind = 0x5851f42d4c957f2dULL, factor, summand;
 	unsigned int i, found = 0;
 
+	asm("" : "+r"(blind));
+	factor = SECRET_FACTOR * blind;
+	summand = SECRET_SUMMAND * blind;
 	for (i = 0; i + 1 < 512; i++)
-		found += page[i + 1] == secret_follows(page[i]);
+		found += page[i + 1] * blind == page[i] * factor + summand;
 	return found;
 }
 
