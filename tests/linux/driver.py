@@ -5,7 +5,8 @@ An oops of the host's kernel ends it, and with it the test.
 """
 
 import host
-from harness import guest, initramfs, paths, vmm
+from harness import guest, paths, vmm
+from harness.initramfs import with_files
 from harness.machine import Machine, corevisor, linux_directly, modules, with_keys_after
 
 # A hypervisor whose host's kernel had a fault that it survived has failed, too.
@@ -28,10 +29,15 @@ def guest_files(kernel=guest.DEFAULT_KERNEL):
     return vmm.Guest(kernel=kernel).files()
 
 
+def initramfs(bench, files):
+    """The host's initramfs with more files, from names to files or content."""
+    return bench.file("host-initramfs.img", with_files(files))
+
+
 def boot(bench, machine=None, kernel=guest.DEFAULT_KERNEL, files=None, append="", under_corevisor=True, keys=None):
     """A host in its user space, with the driver's file and `files`. Corevisor trusts `keys` for images of VMs."""
     machine = machine or Machine(el2=under_corevisor)
-    initrd = bench.file("host-initramfs.img", initramfs.with_files({MODULE: module_file(kernel)} | (files or {})))
+    initrd = initramfs(bench, {MODULE: module_file(kernel)} | (files or {}))
     bootargs = f"{BOOTARGS} {append}".strip()
     if under_corevisor:
         software = [*corevisor(), *modules(machine.memory, guest.kernel(kernel), initrd, bootargs)]
