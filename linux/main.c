@@ -48,12 +48,13 @@ int cv_check_extension(struct cv_vm *vm, unsigned long extension)
 		return 1;
 	/* What needs the in-kernel GIC. */
 	case KVM_CAP_IRQCHIP:
-	case KVM_CAP_IRQ_ROUTING:
 	case KVM_CAP_IRQFD:
 	case KVM_CAP_IRQFD_RESAMPLE:
 	case KVM_CAP_DEVICE_CTRL:
 	case KVM_CAP_ARM_IRQ_LINE_LAYOUT_2:
 		return cv_list_registers > 0;
+	case KVM_CAP_IRQ_ROUTING:
+		return cv_list_registers ? CV_MAX_ROUTES : 0;
 	case KVM_CAP_ARM_PTRAUTH_ADDRESS:
 	case KVM_CAP_ARM_PTRAUTH_GENERIC:
 		return cv_ptrauth;

@@ -397,6 +397,7 @@ bool cv_vgic_has_register(bool redistributor, u32 offset)
 		return offset <= GICR_WAKER || (offset >= GICR_PIDR && offset < GICR_SGI_BASE);
 	if (find_set(offset, &set))
 		return set.reg != ITARGETSR && set.first < 1024;
+	/* GICD_IROUTER of SGIs and PPIs, too, which are reserved, but QEMU writes to. */
 	return offset <= GICD_STATUSR || (offset >= GICD_PIDR && offset < 0x10000) ||
-	       (offset >= GICD_IROUTER + 8 * CV_VGIC_PRIVATE && offset < GICD_IROUTER + 8 * CV_VGIC_END);
+	       (offset >= GICD_IROUTER && offset < GICD_IROUTER + 8 * CV_VGIC_END);
 }
