@@ -29,7 +29,7 @@ PROBE := target/probe/$(TARGET)/release/probe
 GUEST := target/vm-guest/$(TARGET)/release/guest
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image sign vmm guest driver hunter checkpatch linux-test-files demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
+.PHONY: all run test image test-image sign vmm guest driver hunter storm checkpatch linux-test-files demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
 	setup-demo setup-run setup-test setup-linux setup-driver setup-checkpatch setup-lint setup-coverage FORCE
 
 # Cargo's build script runs elsewhere.
@@ -105,6 +105,12 @@ hunter: target/driver/trixie/hunter.ko target/driver/bookworm/hunter.ko
 target/driver/%/hunter.ko: setup-driver linux/abi.h FORCE
 	@tools/build-driver $* hunter tests/linux/hunter
 
+# For tests: a kernel that makes random calls of Corevisor's.
+storm: target/driver/trixie/storm.ko target/driver/bookworm/storm.ko
+
+target/driver/%/storm.ko: setup-driver linux/abi.h FORCE
+	@tools/build-driver $* storm tests/linux/storm
+
 linux/abi.h: FORCE
 	@tools/abi-header
 
@@ -160,7 +166,7 @@ target/tiny.sig: target/tiny.img target/guest.key
 	@target/release/corevisor-sign sign --key target/guest.key --address 0x80000000 -o $@ $<
 
 # All that the tests with Linux need besides images of Corevisor's.
-linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter vmm target/guest.key $(PROGRAMS) \
+linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter storm vmm target/guest.key $(PROGRAMS) \
 	target/cost-guest.sig target/linux-programs/fuzz target/tiny.sig
 
 # What a host with protected guests has besides, and what their images are signed with.

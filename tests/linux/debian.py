@@ -33,9 +33,9 @@ def boot(bench, machine, kernel, guest, more=None):
     return driver.boot(bench, machine, kernel, files(guest) | (more or {}), keys=keys)
 
 
-def start(console, kind, mark):
+def start(console, kind, mark, typed="/dev/null"):
     """Starts the guest, and waits until it says something, or ends; what it has said."""
-    driver.run(console, f"{kind} </dev/null >/tmp/{kind} 2>&1 & echo $! >/tmp/{kind}.pid")
+    driver.run(console, f"{kind} <{typed} >/tmp/{kind} 2>&1 & echo $! >/tmp/{kind}.pid")
     pid = f"$(cat /tmp/{kind}.pid)"
     driver.run(console, f"until grep -q '{mark}' /tmp/{kind} || ! kill -0 {pid}; do sleep 0.2; done; grep '{mark}' /tmp/{kind}")
     return driver.run(console, f"cat /tmp/{kind}")
