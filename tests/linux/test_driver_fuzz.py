@@ -20,18 +20,33 @@ REFUSED = (
 )
 
 
+def fuzz(console, calls, timeout, cgroup=""):
+    """Makes so many calls."""
+    status, said = console.shell(f"fuzz {calls} {SEED} /lib/tiny.img /lib/tiny.sig {cgroup}", timeout)
+    host.check(status == 0, f"fuzz ended with status {status}: {said.strip()[-600:]!r}")
+
+
+def without_memory(console, calls, timeout):
+    """The same in a cgroup that has little memory. The kernel has much to say of processes that it kills, but nothing else."""
+    driver.run(console, "mkdir /tmp/cgroup && mount -t cgroup2 none /tmp/cgroup && mkdir /tmp/cgroup/few")
+    driver.run(console, "echo +memory >/tmp/cgroup/cgroup.subtree_control; dmesg -c >/dev/null")
+    fuzz(console, calls, timeout, "/tmp/cgroup/few")
+    driver.run(console, "grep 'oom_kill [1-9]' /tmp/cgroup/few/memory.events")
+    driver.run(console, "dmesg | grep -e 'cut here' -e BUG -e corevisor:", status=1)
+
+
 def by_user_space(bench, kernel, calls, timeout):
     """Any ioctls in any order: the host lives, nothing is left of any VM, and the kernel has nothing to complain of."""
     with driver.boot(bench, kernel=kernel, files=FILES, keys=paths.VM_KEY.read_bytes()) as console:
         driver.load(console)
         start = len(console.text)
-        status, said = console.shell(f"fuzz {calls} {SEED} /lib/tiny.img /lib/tiny.sig", timeout)
-        host.check(status == 0, f"fuzz ended with status {status}: {said.strip()[-600:]!r}")
+        fuzz(console, calls, timeout)
         complaints.expect_none(console, start, REFUSED)
+        without_memory(console, calls // 8, timeout)
         driver.run(console, "rmmod corevisor")
         console.power_off()
 
 
 for version in guest.SUITES:
-    add(f"driver-fuzz-linux{version}", by_user_space, kernel=version, calls=15000, timeout=300)
+    add(f"driver-fuzz-linux{version}", by_user_space, kernel=version, calls=8000, timeout=300)
     add(f"driver-fuzz-long-linux{version}", by_user_space, soak=True, kernel=version, calls=1000000, timeout=7200)

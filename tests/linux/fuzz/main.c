@@ -3,9 +3,9 @@
  * Makes random calls of the driver's, in rounds: each in a process of its own, with up to three threads, of which some are
  * killed, some may lock little memory, some may open few files. After each round Corevisor has no VM, and no page of one.
  *
- *	fuzz CALLS SEED [IMAGE SIGNATURE]
+ *	fuzz CALLS SEED IMAGE SIGNATURE [CGROUP]
  *
- * The image is what VMs run; protected ones only with a signature. A round with one thread is a function of its number and
+ * The image is what VMs run. Rounds in a memory cgroup may have a few mebibytes. A round with one thread is a function of its number and
  * the seed, but for signals.
  */
 #define _GNU_SOURCE
@@ -26,6 +26,7 @@
 enum { STAT_VMS = 17, STAT_VM_PAGES, STAT_VM_TABLE_PAGES, STAT_COUNT = 64 };
 
 struct counts *counts;
+static const char *cgroup;
 
 static const char *const kind_names[] = {
 #define KIND_STRING(name) #name,
@@ -86,10 +87,27 @@ static void drop_capabilities(void)
 		_exit(2);
 }
 
+static void write_file(const char *folder, const char *name, uint64_t value)
+{
+	char path[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	file = fopen(path, "w");
+	if (!file || fprintf(file, "%lu", value) < 0 || fclose(file)) {
+		perror(path);
+		_exit(2);
+	}
+}
+
 static void limit(struct thread *t)
 {
 	struct rlimit locked = { 64 << 10 << below(t, 9), 1 << 30 }, files = { 20 + below(t, 40), 1 << 10 };
 
+	if (cgroup) {
+		write_file(cgroup, "memory.max", PAGE * (128 + below(t, 1024)));
+		write_file(cgroup, "cgroup.procs", getpid());
+	}
 	if (one_in(t, 4)) {
 		setrlimit(RLIMIT_MEMLOCK, &locked);
 		drop_capabilities();
@@ -217,16 +235,15 @@ int main(int argc, char **argv)
 	struct thread t = {};
 	size_t length;
 
-	if (argc != 3 && argc != 5) {
-		fprintf(stderr, "usage: fuzz CALLS SEED [IMAGE SIGNATURE]\n");
+	if (argc != 5 && argc != 6) {
+		fprintf(stderr, "usage: fuzz CALLS SEED IMAGE SIGNATURE [CGROUP]\n");
 		return 2;
 	}
+	cgroup = argv[5];
 	calls_wanted = strtoul(argv[1], NULL, 0);
 	seed = strtoul(argv[2], NULL, 0);
-	if (argc == 5) {
-		read_file(argv[3], world.image, sizeof(world.image), &world.image_size);
-		read_file(argv[4], world.signature, sizeof(world.signature), &length);
-	}
+	read_file(argv[3], world.image, sizeof(world.image), &world.image_size);
+	read_file(argv[4], world.signature, sizeof(world.signature), &length);
 	counts = mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	setbuf(stdout, NULL);
 	printf("fuzz: seed %lu\n", seed);
