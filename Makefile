@@ -117,7 +117,8 @@ linux/abi.h: FORCE
 # What a mutex is for is in the kernel-doc above the structure.
 checkpatch: setup-checkpatch
 	@perl target/guest/trixie/checkpatch/checkpatch.pl --no-tree --strict --show-types --terse --no-summary \
-		--ignore UNCOMMENTED_DEFINITION --file $$(find linux -name '*.[ch]')
+		--ignore UNCOMMENTED_DEFINITION --file $$(find linux -name '*.[ch]'); status=$$?; \
+		rm -f .checkpatch-camelcase.*; exit $$status
 
 # A Linux program: none of the firmware's flags are for it.
 $(PROBE): FORCE
