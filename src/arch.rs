@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! AArch64 and the firmware around the core: what only runs at EL2. The assembly is in `boot/`.
 
+pub mod block_window;
 pub mod boot;
 pub mod cache;
 pub mod console;

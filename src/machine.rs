@@ -11,7 +11,7 @@ mod world_switch;
 pub use cpu_features::CpuFeatures;
 pub use world_switch::WorldSwitch;
 
-use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, Vmid};
+use crate::addr::{Ipa, PAGE_SIZE, PMD_PAGES, Pa, Pfn, Vmid};
 use crate::memory::S2Page;
 use crate::vcpu::ContextLock;
 use crate::vcpu::vgic::Interface;
@@ -78,6 +78,12 @@ pub trait Machine {
     /// AM-15 `fetch_from_doracle`: a page of RAM was taken from the host, which can't reach it any more. Its stale cache
     /// lines are cleaned and invalidated, so that all views of it agree.
     fn fetch_from_doracle(&self, pfn: Pfn);
+
+    /// [`Self::fetch_from_doracle`] for the 512 pages from `first` on, a block.
+    fn fetch_block_from_doracle(&self, first: Pfn) {
+        let pages = first.as_u64()..first.as_u64() + PMD_PAGES;
+        pages.filter_map(Pfn::new).for_each(|pfn| self.fetch_from_doracle(pfn));
+    }
 
     /// New code may lie in pages that a VM can execute: ends stale instructions in all instruction caches.
     fn sync_code(&self);

@@ -4,7 +4,7 @@
 use super::el2_map::{Access, El2Map, Registers};
 use super::machine::{Hardware, firmware_call};
 use super::traps::{self, World};
-use super::{cache, console, fatal, fixmap, host_cpu, image, percpu, vgic};
+use super::{block_window, cache, console, fatal, fixmap, host_cpu, image, percpu, vgic};
 use crate::addr::{HOSTVISOR, PAGE_SIZE, Pa, Range};
 use crate::corevisor::{Config, Corevisor, REMAP_WINDOW, VM_TABLE_PAGES};
 use crate::memory::{MemRegions, S2Page};
@@ -185,7 +185,8 @@ fn keep_map(platform: &Platform<'_>, carve_out: &CarveOut) -> Result<(), BootErr
     for stack in stacks(carve_out) {
         map.map(stack, Access::ReadWrite)?;
     }
-    map.set_table(fixmap::WINDOW.start, fixmap::table())?;
+    let entries = map.set_table(fixmap::WINDOW.start, fixmap::table())?;
+    block_window::set_entries(entries)?;
     // SAFETY: the device tree and the host's memory are not touched from here on.
     unsafe { map.switch() };
     let Registers { ttbr0, mair, tcr, sctlr } = map.registers();

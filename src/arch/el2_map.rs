@@ -11,7 +11,7 @@ use crate::read_sysreg;
 use crate::refused::Refused;
 use bitflags::bitflags;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 bitflags! {
     /// Bits of an EL2 stage-1 descriptor.
@@ -61,6 +61,11 @@ impl Access {
     /// The level-3 descriptor that maps the page at `address` for this.
     pub const fn page(self, address: u64) -> u64 {
         address | self.bits().union(Bits::TABLE_OR_PAGE).bits()
+    }
+
+    /// The level-2 descriptor that maps the 2 MiB at `address` for this.
+    pub const fn block(self, address: u64) -> u64 {
+        address | self.bits().bits()
     }
 }
 
@@ -155,7 +160,7 @@ impl El2Map {
             let old = Bits::from_bits_retain(*entry);
             if !old.contains(Bits::VALID) {
                 if fits {
-                    *entry = if level == 3 { access.page(at) } else { at | access.bits().bits() };
+                    *entry = if level == 3 { access.page(at) } else { access.block(at) };
                     return Ok(size);
                 }
                 *entry = new_table()? as u64 | (Bits::VALID | Bits::TABLE_OR_PAGE).bits();
@@ -167,11 +172,11 @@ impl El2Map {
         Ok(PAGE_SIZE)
     }
 
-    /// Makes `table`, a level-3 table, translate the 2 MiB from `at` on.
+    /// Makes `table`, a level-3 table, translate the 2 MiB from `at` on. The level-2 table that does so.
     ///
     /// # Errors
     /// If something is mapped there.
-    pub fn set_table(&mut self, at: u64, table: u64) -> Result<(), BootError> {
+    pub fn set_table(&mut self, at: u64, table: u64) -> Result<&'static [AtomicU64; 512], BootError> {
         const LINK: Bits = Bits::VALID.union(Bits::TABLE_OR_PAGE);
         let mut parent = self.0;
         for (level, size) in [(0, 1 << 39), (1, PUD_SIZE), (2, PMD_SIZE)] {
@@ -185,9 +190,12 @@ impl El2Map {
                 true if level < 2 && old.contains(Bits::TABLE_OR_PAGE) => {}
                 true => return Err(BootError::Core(Refused::OutOfReach)),
             }
-            parent = (*entry & 0x0000_FFFF_FFFF_F000) as *mut Table;
+            if level < 2 {
+                parent = (*entry & 0x0000_FFFF_FFFF_F000) as *mut Table;
+            }
         }
-        Ok(())
+        // SAFETY: a table of the pool, which stays, and of the layout of its words.
+        Ok(unsafe { &*parent.cast() })
     }
 
     /// The registers that make this map current.

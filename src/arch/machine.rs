@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The machine under the core, on real hardware.
 
-use super::{cache, console, entropy, fatal, fixmap, percpu, vgic};
-use crate::addr::{Ipa, PAGE_SIZE, PGD_SIZE, Pa, Pfn, Range, Vmid};
+use super::{block_window, cache, console, entropy, fatal, fixmap, percpu, vgic};
+use crate::addr::{Ipa, PAGE_SIZE, PGD_SIZE, PMD_SIZE, Pa, Pfn, Range, Vmid};
 use crate::machine::{Machine, PageBytes, Width};
 use crate::memory::S2Page;
 use crate::platform::image_keys::ImageKeys;
@@ -150,6 +150,13 @@ impl Machine for Hardware {
     fn fetch_from_doracle(&self, pfn: Pfn) {
         // SAFETY: as above.
         unsafe { fixmap::flush(self.principals(pfn)) };
+    }
+
+    fn fetch_block_from_doracle(&self, first: Pfn) {
+        let block = Range { start: first.base().as_u64(), end: first.base().as_u64() + PMD_SIZE };
+        assert!(!self.owned.iter().any(|owned| owned.overlaps(block)), "memory of Corevisor's in a principal's block");
+        // SAFETY: as above, all of it.
+        unsafe { block_window::flush(first) };
     }
 
     fn sync_code(&self) {

@@ -70,13 +70,17 @@ impl<M: Machine> Corevisor<M> {
         let whole_block = taken == PMD_PAGES;
         if whole_block {
             self.clear_block_host(first, &mut held)?;
+            self.machine().fetch_block_from_doracle(first);
         }
         for (gfn, pfn) in pages().filter(|_| !whole_block) {
             self.clear_pfn_host_unless_shared(s2page.assignment(v, gfn, pfn)?, pfn, &mut held)?;
         }
         for (gfn, pfn) in pages() {
             let assignment = s2page.assignment(v, gfn, pfn)?;
-            self.record_assignment(&mut s2page, v, gfn, pfn, assignment);
+            if assignment == Assignment::Take && !whole_block {
+                self.machine().fetch_from_doracle(pfn);
+            }
+            s2page.record_assignment(v, gfn, pfn, assignment);
         }
         self.map_pfn_vm(v, ipa, pa, level, &mut held)
     }

@@ -50,6 +50,15 @@ impl<R: AsRef<[S2Page]> + AsMut<[S2Page]>> S2PageSection<'_, R> {
             _ => Err(Refused::NotHostPage(pfn)),
         }
     }
+
+    /// The last part of MM-3, when the host can't reach the page any more, and it is in no cache.
+    pub(crate) fn record_assignment(&mut self, v: Vmid, gfn: Gfn, pfn: Pfn, assignment: Assignment) {
+        let count = match assignment {
+            Assignment::Take | Assignment::Keep(Count::DmaPending) => Count::Shares(self.standing_grants(v)),
+            Assignment::Keep(count) => count,
+        };
+        self.set_record(pfn, S2Page::new(v, count, Some(gfn.as_u64())));
+    }
 }
 
 impl<M: Machine> Corevisor<M> {
@@ -103,7 +112,10 @@ impl<M: Machine> Corevisor<M> {
         let (mut s2page, mut held) = self.acquire_lock_s2page(outer);
         let assignment = s2page.assignment(v, gfn, pfn)?;
         self.clear_pfn_host_unless_shared(assignment, pfn, &mut held)?;
-        self.record_assignment(&mut s2page, v, gfn, pfn, assignment);
+        if assignment == Assignment::Take {
+            self.machine().fetch_from_doracle(pfn);
+        }
+        s2page.record_assignment(v, gfn, pfn, assignment);
         Ok(())
     }
 
@@ -120,26 +132,6 @@ impl<M: Machine> Corevisor<M> {
             Assignment::Take | Assignment::Keep(Count::DmaPending) => self.clear_pfn_host(pfn, held),
             Assignment::Keep(Count::Shares(_)) => Ok(()),
         }
-    }
-
-    /// The rest of MM-3, when the host can't reach the page any more.
-    pub(crate) fn record_assignment(
-        &self,
-        s2page: &mut S2PageSection<'_, M::Records>,
-        v: Vmid,
-        gfn: Gfn,
-        pfn: Pfn,
-        assignment: Assignment,
-    ) {
-        let count = match assignment {
-            Assignment::Take => {
-                self.machine().fetch_from_doracle(pfn);
-                Count::Shares(s2page.standing_grants(v))
-            }
-            Assignment::Keep(Count::DmaPending) => Count::Shares(s2page.standing_grants(v)),
-            Assignment::Keep(count) => count,
-        };
-        s2page.set_record(pfn, S2Page::new(v, count, Some(gfn.as_u64())));
     }
 
     /// Spec: MM-4. Maps `ipa` of the VM `v` to the page `pa`, or a block of 512, of RAM: it can read, write and execute
