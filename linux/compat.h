@@ -6,6 +6,7 @@
 #include <linux/eventfd.h>
 #include <linux/gfp.h>
 #include <linux/hrtimer.h>
+#include <linux/irq.h>
 #include <linux/kvm.h>
 #include <linux/mm.h>
 #include <linux/page-flags.h>
@@ -73,6 +74,16 @@ static inline void cv_hrtimer_setup(struct hrtimer *timer, enum hrtimer_restart 
 	timer->function = function;
 #else
 	hrtimer_setup(timer, function, clock, mode);
+#endif
+}
+
+/* The next part of an interrupt, towards the CPU. */
+static inline struct irq_data *cv_irq_parent(struct irq_data *data)
+{
+#ifdef CONFIG_IRQ_DOMAIN_HIERARCHY
+	return data->parent_data;
+#else
+	return NULL;
 #endif
 }
 

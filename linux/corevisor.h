@@ -29,6 +29,7 @@
 #include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/signal_types.h>
 #include <linux/sizes.h>
 #include <linux/spinlock.h>
@@ -333,8 +334,10 @@ int cv_vgic_map_resources(struct cv_vm *vm);
  * Entry and exit of a vCPU, interrupts off: the run page's list registers from, and back into, the vGIC's state. Each entry
  * is followed by an exit, on the same CPU, even if the vCPU did not get to run.
  */
-void cv_vgic_enter(struct cv_vcpu *vcpu);
-void cv_vgic_exit(struct cv_vcpu *vcpu);
+void cv_vgic_fill_lrs(struct cv_vcpu *vcpu);
+void cv_vgic_fold_lrs(struct cv_vcpu *vcpu);
+static inline void cv_vgic_enter(struct cv_vcpu *vcpu);
+static inline void cv_vgic_exit(struct cv_vcpu *vcpu);
 /* Whether an interrupt would be taken: ends a WFI. */
 bool cv_vgic_pending(struct cv_vcpu *vcpu);
 
@@ -361,14 +364,24 @@ void cv_timer_vm_init(struct cv_vm *vm); /* virtual time begins now */
 void cv_timer_vcpu_init(struct cv_vcpu *vcpu);
 void cv_timer_vcpu_destroy(struct cv_vcpu *vcpu);
 void cv_timer_vcpu_reset(struct cv_vcpu *vcpu);
-/* Before cv_vgic_enter, after cv_vgic_exit; interrupts off: tells the vGIC the line's level; reads the run page's timer. */
-void cv_timer_enter(struct cv_vcpu *vcpu);
+/*
+ * After cv_vgic_exit; interrupts off: reads the run page's timer, and tells the vGIC the line's level. Nothing happens to a timer
+ * between an exit and an entry, and if it becomes due then, its vCPU exits at once.
+ */
 void cv_timer_exit(struct cv_vcpu *vcpu);
 /* Around a wait in WFI. */
 void cv_timer_block(struct cv_vcpu *vcpu);
 void cv_timer_unblock(struct cv_vcpu *vcpu);
-/* By vgic.c: this CPU's physical interrupt is to be active, or not; the VM has ended it; there can be a GIC. */
-void cv_timer_physical(bool active);
+/* Whether this CPU's physical interrupt is active. */
+DECLARE_PER_CPU(bool, cv_physical);
+void cv_timer_set_physical(bool active);
+/* By vgic.c: it is to be active, or not, interrupts off; the VM has ended it; there can be a GIC. */
+static inline void cv_timer_physical(bool active)
+{
+	if (this_cpu_read(cv_physical) != active)
+		cv_timer_set_physical(active);
+}
+
 void cv_timer_physical_ended(void);
 bool cv_timer_has_vgic(void);
 /* Virtual time now, and KVM_REG_ARM_TIMER_CNT: what is set counts if the VM has not run. */
@@ -395,5 +408,19 @@ int cv_irq_of_gsi(struct cv_vm *vm, u32 gsi);
 void cv_irqfd_resample(struct cv_vm *vm, u32 intid);
 void cv_irqfd_vm_destroy(struct cv_vm *vm);
 int cv_irq_signal_msi(struct cv_vm *vm, const struct kvm_msi *msi);
+
+static inline void cv_vgic_enter(struct cv_vcpu *vcpu)
+{
+	if (READ_ONCE(vcpu->vgic.live_words) | vcpu->vgic.written)
+		cv_vgic_fill_lrs(vcpu);
+	else
+		cv_timer_physical(vcpu->timer.level);
+}
+
+static inline void cv_vgic_exit(struct cv_vcpu *vcpu)
+{
+	if (vcpu->vgic.used)
+		cv_vgic_fold_lrs(vcpu);
+}
 
 #endif

@@ -35,10 +35,11 @@
 
 static int timer_irq, maintenance_irq;
 static u32 timer_hwirq;
+/* The part of the timer's interrupt that can be made active. */
+static struct irq_data *timer_data;
 static enum cpuhp_state hotplug;
 static DEFINE_PER_CPU(int, cookie);
-/* Whether this CPU's physical interrupt is active. */
-static DEFINE_PER_CPU(bool, physical);
+DEFINE_PER_CPU(bool, cv_physical);
 
 static u64 counter(void)
 {
@@ -63,23 +64,20 @@ void cv_timer_vm_init(struct cv_vm *vm)
 	vm->timer_intid = DEFAULT_INTID;
 }
 
-static void set_physical(bool active)
+/*
+ * Past irq_set_irqchip_state(), for what that looks up and locks: of a PPI each CPU has its own, which nobody else touches, and
+ * interrupts are off.
+ */
+void cv_timer_set_physical(bool active)
 {
-	this_cpu_write(physical, active);
-	irq_set_irqchip_state(timer_irq, IRQCHIP_STATE_ACTIVE, active);
-}
-
-/* Makes the physical interrupt active, or not, on this CPU; interrupts off. */
-void cv_timer_physical(bool active)
-{
-	if (this_cpu_read(physical) != active)
-		set_physical(active);
+	this_cpu_write(cv_physical, active);
+	timer_data->chip->irq_set_irqchip_state(timer_data, IRQCHIP_STATE_ACTIVE, active);
 }
 
 /* The VM's deactivation has ended it. */
 void cv_timer_physical_ended(void)
 {
-	this_cpu_write(physical, false);
+	this_cpu_write(cv_physical, false);
 }
 
 static void set_level(struct cv_vcpu *vcpu, bool level, bool wake)
@@ -90,11 +88,6 @@ static void set_level(struct cv_vcpu *vcpu, bool level, bool wake)
 		return;
 	timer->level = level;
 	cv_vgic_set_timer(vcpu, level, wake);
-}
-
-/* Nothing happens to a timer between an exit and an entry, and if it becomes due then, its vCPU exits at once. */
-void cv_timer_enter(struct cv_vcpu *vcpu)
-{
 }
 
 void cv_timer_exit(struct cv_vcpu *vcpu)
@@ -238,8 +231,12 @@ static irqreturn_t maintenance_handler(int irq, void *unused)
 
 static int timer_online(unsigned int cpu)
 {
+	unsigned long flags;
+
 	/* Unknown, after whatever the CPU did before. */
-	set_physical(false);
+	local_irq_save(flags);
+	cv_timer_set_physical(false);
+	local_irq_restore(flags);
 	enable_percpu_irq(timer_irq, irq_get_trigger_type(timer_irq));
 	if (maintenance_irq)
 		enable_percpu_irq(maintenance_irq, irq_get_trigger_type(maintenance_irq));
@@ -248,10 +245,14 @@ static int timer_online(unsigned int cpu)
 
 static int timer_offline(unsigned int cpu)
 {
+	unsigned long flags;
+
 	if (maintenance_irq)
 		disable_percpu_irq(maintenance_irq);
 	disable_percpu_irq(timer_irq);
-	set_physical(false);
+	local_irq_save(flags);
+	cv_timer_set_physical(false);
+	local_irq_restore(flags);
 	return 0;
 }
 
@@ -280,6 +281,13 @@ int cv_timer_module_init(void)
 		return -ENODEV;
 	}
 	timer_hwirq = irqd_to_hwirq(data);
+	while (data && !data->chip->irq_set_irqchip_state)
+		data = cv_irq_parent(data);
+	if (!data) {
+		pr_err("corevisor: this interrupt controller can't make interrupts active\n");
+		return -ENODEV;
+	}
+	timer_data = data;
 	ret = request_percpu_irq(timer_irq, timer_handler, "corevisor timer", &cookie);
 	if (ret)
 		return ret;

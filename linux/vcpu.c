@@ -93,7 +93,6 @@ static int cv_vcpu_enter(struct cv_vcpu *vcpu)
 		goto out;
 	cv_vcpu_prepare_counter(vcpu);
 	do {
-		cv_timer_enter(vcpu);
 		cv_vgic_enter(vcpu);
 		exit = cv_enter(vcpu->vm->id, vcpu->index);
 		cv_vgic_exit(vcpu);

@@ -99,28 +99,25 @@ int cv_vgic_map_resources(struct cv_vm *vm)
 	return vgic->initialized ? 0 : -EBUSY;
 }
 
-void cv_vgic_enter(struct cv_vcpu *vcpu)
+void cv_vgic_fill_lrs(struct cv_vcpu *vcpu)
 {
 	struct cv_vgic *vgic = &vcpu->vm->vgic;
 	struct cv_vgic_cpu *cpu = &vcpu->vgic;
-	bool physical = vcpu->timer.level;
+	u64 *words = &vcpu->page[WORD(CV_RUN_LIST_REGISTER)];
 	unsigned int count;
+	bool physical;
 
-	if (READ_ONCE(cpu->live_words) | cpu->written) {
-		u64 *words = &vcpu->page[WORD(CV_RUN_LIST_REGISTER)];
-
-		raw_spin_lock(&vgic->lock);
-		count = cv_vgic_fill(vgic, cpu, words, &vcpu->page[WORD(CV_RUN_ICH_HCR)]);
-		physical |= cpu->hw_in_lr;
-		raw_spin_unlock(&vgic->lock);
-		while (cpu->written > count)
-			words[--cpu->written] = 0;
-		cpu->written = count;
-	}
+	raw_spin_lock(&vgic->lock);
+	count = cv_vgic_fill(vgic, cpu, words, &vcpu->page[WORD(CV_RUN_ICH_HCR)]);
+	physical = vcpu->timer.level | cpu->hw_in_lr;
+	raw_spin_unlock(&vgic->lock);
+	while (cpu->written > count)
+		words[--cpu->written] = 0;
+	cpu->written = count;
 	cv_timer_physical(physical);
 }
 
-void cv_vgic_exit(struct cv_vcpu *vcpu)
+void cv_vgic_fold_lrs(struct cv_vcpu *vcpu)
 {
 	struct cv_vgic *vgic = &vcpu->vm->vgic;
 	struct cv_vgic_cpu *cpu = &vcpu->vgic;
@@ -129,8 +126,6 @@ void cv_vgic_exit(struct cv_vcpu *vcpu)
 	unsigned int i, count;
 	u8 mask;
 
-	if (!cpu->used)
-		return;
 	if (cpu->hw_in_lr) {
 		for (i = 0; i < cpu->used; i++)
 			if ((words[i] & (CV_LR_HW | CV_LR_STATE)) == CV_LR_HW)

@@ -28,6 +28,9 @@
 #define CV_HCR_LRENPIE BIT_ULL(2)
 #define CV_HCR_NPIE    BIT_ULL(3)
 
+/* A mask of all vCPUs that there can be. */
+#define CV_VGIC_ALL ((1UL << CV_VGIC_CPUS) - 1)
+
 /* The upper bits of a priority, as many as every GIC has. */
 #define CV_PRIORITY_MASK 0xf8
 

@@ -115,20 +115,20 @@ void cv_irq_route(struct cv_vgic *vgic, struct cv_irq *irq, u64 router)
 u8 cv_irq_sgi(struct cv_vgic *vgic, struct cv_vgic_cpu *from, u64 value, bool any_group)
 {
 	unsigned int intid = value >> 24 & 0xf;
-	unsigned long targets = value & 0xffff;
-	unsigned int n;
+	unsigned long targets = value & CV_VGIC_ALL;
 	u8 kick = 0;
 
 	if (value & BIT_ULL(40))
-		targets = 0xffff & ~BIT(from->index);
+		targets = CV_VGIC_ALL & ~BIT(from->index);
 	else if (value & 0x00fff0ff00ff0000ULL) /* Aff3, RS, Aff2, Aff1 */
 		return 0;
-	for (n = 0; n < CV_VGIC_CPUS; n++) {
+	for (; targets; targets &= targets - 1) {
+		struct cv_vgic_cpu *cpu = vgic->cpus[__ffs(targets)];
 		struct cv_irq *irq;
 
-		if (!(targets >> n & 1) || !vgic->cpus[n])
+		if (!cpu)
 			continue;
-		irq = &vgic->cpus[n]->private[intid];
+		irq = &cpu->private[intid];
 		if (!any_group && irq->group1)
 			continue;
 		irq->latch = true;
@@ -222,18 +222,30 @@ static u64 list_register(const struct cv_vgic *vgic, const struct cv_irq *irq, b
 	return word;
 }
 
-/*
- * Chooses what @cpu finds in its list registers: of the live interrupts those with the highest priority, among which there
- * is a pending one if there is any at all. Returns how many @words it filled, and in @control when the vCPU has to come back
- * because of those for which there was no room.
- */
-unsigned int cv_vgic_fill(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *words, u64 *control)
+/* Puts an interrupt into the next list register. */
+static u64 fill_next(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, struct cv_irq *irq, bool pending)
+{
+	u64 word = list_register(vgic, irq, pending);
+
+	cpu->lr_intid[cpu->used++] = irq->intid;
+	cpu->hw_in_lr |= irq->hwintid != 0;
+	irq->in_lr = true;
+	irq->active_written = false;
+	if (pending) {
+		irq->lr_latch = irq->latch;
+		irq->latch = false;
+	}
+	return word;
+}
+
+/* Chooses those with the highest priority, among which there is a pending one if there is any at all. */
+static void fill_many(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *words, u64 *control)
 {
 	struct candidate best[CV_VGIC_LRS], first_pending = { .key = U32_MAX };
 	unsigned int count = 0, i, room = vgic->lrs;
-	bool pending_in = false, pending_out, pending = false, active_out;
 	unsigned int pendings = 0, actives = 0;
 	unsigned long map = cpu->live_words;
+	bool pending_in = false;
 
 	for (; map; map &= map - 1) {
 		unsigned int word = __ffs(map);
@@ -259,29 +271,42 @@ unsigned int cv_vgic_fill(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *wo
 	if (count && pendings && !pending_in)
 		best[count - 1] = first_pending;
 
-	cpu->hw_in_lr = false;
+	pending_in = false;
 	for (i = 0; i < count; i++) {
 		struct cv_irq *irq = cv_irq_find(vgic, cpu, best[i].key & 0x3ff);
 
-		words[i] = list_register(vgic, irq, best[i].pending);
-		cpu->lr_intid[i] = irq->intid;
-		irq->in_lr = true;
-		irq->active_written = false;
-		if (best[i].pending) {
-			irq->lr_latch = irq->latch;
-			irq->latch = false;
-			pendings--;
-			pending = true;
-		}
+		words[i] = fill_next(vgic, cpu, irq, best[i].pending);
+		pending_in |= best[i].pending;
+		pendings -= best[i].pending;
 		actives -= irq->active;
-		cpu->hw_in_lr |= irq->hwintid != 0;
 	}
-	pending_out = pendings;
-	active_out = actives;
-	cpu->left_out = active_out;
-	cpu->used = count;
-	*control = (pending_out && pending ? CV_HCR_NPIE : 0) | (active_out ? CV_HCR_LRENPIE : 0);
-	return count;
+	cpu->left_out = actives;
+	*control = (pendings && pending_in ? CV_HCR_NPIE : 0) | (actives ? CV_HCR_LRENPIE : 0);
+}
+
+/*
+ * Chooses what @cpu finds in its list registers, of the live interrupts. Returns how many @words it filled, and in @control
+ * when the vCPU has to come back because of those for which there was no room.
+ */
+unsigned int cv_vgic_fill(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *words, u64 *control)
+{
+	unsigned int word = cpu->live_words ? __ffs(cpu->live_words) : 0;
+	u64 bits = cpu->live[word];
+
+	cpu->used = 0;
+	cpu->hw_in_lr = false;
+	cpu->left_out = false;
+	*control = 0;
+	/* Mostly there is one, if any, and nothing to choose. */
+	if (!(cpu->live_words & (cpu->live_words - 1)) && !(bits & (bits - 1)) && vgic->lrs) {
+		struct cv_irq *irq = bits ? cv_irq_find(vgic, cpu, word * 64 + __ffs64(bits)) : NULL;
+
+		if (irq)
+			words[0] = fill_next(vgic, cpu, irq, cv_irq_is_ready(vgic, irq) && !waits_for_end(irq));
+	} else {
+		fill_many(vgic, cpu, words, control);
+	}
+	return cpu->used;
 }
 
 /*
