@@ -11,7 +11,8 @@
 #   make guest   target/guest.img, what the VMs of the tests run
 #   make driver  target/driver/SUITE/corevisor.ko, the Linux driver, for the fetched kernels of trixie and bookworm
 #   make checkpatch     the kernel's checker of style on the driver
-#   make demo    what Corevisor is for, told on the console: a host that can't get at its VMs
+#   make demo    what Corevisor is for, told on the console: a Debian host whose root can't get at its protected guests
+#   make demo-bare      the same without Linux: a bare-metal host that can't get at its VMs
 #   make verify  the library against the specification: vectors, random steps, exploration, races, coverage, in one table
 #   make coverage       where each function of the specification is, and what tests it
 #   make line-coverage  how much of the library its own tests run
@@ -29,7 +30,7 @@ PROBE := target/probe/$(TARGET)/release/probe
 GUEST := target/vm-guest/$(TARGET)/release/guest
 OVERLAY := $(shell find tests/linux/initramfs -type f)
 
-.PHONY: all run test image test-image sign vmm guest driver hunter storm checkpatch linux-test-files demo verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
+.PHONY: all run test image test-image sign vmm guest driver hunter storm checkpatch linux-test-files demo demo-bare verify coverage line-coverage bench footprint soak clippy fmt fmt-check doc clean \
 	setup-demo setup-run setup-test setup-linux setup-driver setup-checkpatch setup-lint setup-coverage FORCE
 
 # Cargo's build script runs elsewhere.
@@ -173,7 +174,7 @@ linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter 
 # What a host with protected guests has besides, and what their images are signed with.
 .PHONY: guest-host-files
 guest-host-files: target/driver/trixie/corevisor.ko target/driver/trixie/hunter.ko target/guest-initramfs.img \
-	target/linux-programs/hunt target/linux-programs/secret vmm target/guest.key
+	target/linux-programs/hunt target/linux-programs/secret target/linux-programs/attack vmm target/guest.key
 
 # What is the same for every kernel of the driver's vGIC, for this machine, with the compiler's own checks.
 VGIC_TEST := linux/vgic_irq.c linux/vgic_mmio.c tests/linux/vgic/test.c
@@ -194,8 +195,11 @@ soak: setup-test setup-coverage image test-image guest linux-test-files target/v
 	@tools/test-all --soak
 	@tools/verify --soak
 
-demo: setup-demo test-image guest
+demo: setup-run image target/initramfs.img guest-host-files
 	@tools/demo
+
+demo-bare: setup-demo test-image guest
+	@tools/demo-bare
 
 verify: setup-coverage
 	@tools/verify

@@ -7,7 +7,7 @@ import subprocess
 import host
 from harness import paths
 from harness.console import PATIENCE
-from harness.registry import test
+from harness.registry import add, test
 
 OURS = ("KERNEL", "INITRD", "APPEND", "SMP", "MEM", "CPU", "GIC", "QEMU_EXTRA", "LOG_LEVEL", "GUEST")
 
@@ -35,9 +35,11 @@ def run_without_a_terminal(bench):
     host.check("reboot: Power down" in text, "the host did not power off")
 
 
-@test
 def run_tells_of_a_guest_that_ends(bench):
     """With a guest that does not end as it should, the exit status is not 0."""
     status, text = run(bench, "killall corevisor-vm\n")
     host.check(status == 1, f"tools/run ended with status {status}")
     host.check("guest: it has ended with status" in text or "guest: none runs" in text, "the host did not tell why")
+
+
+add("run-tells-of-a-guest-that-ends", run_tells_of_a_guest_that_ends, soak=True)

@@ -15,7 +15,9 @@ from .machine import corevisor, modules, with_keys_after
 KERNEL = "guest/vmlinuz"
 INITRD = "guest/initramfs.img"
 # C programs of the tests that a host with guests has.
-PROGRAMS = ("hunt", "secret")
+PROGRAMS = ("hunt", "secret", "attack")
+# What else such a host has.
+HOST_FILES = paths.ROOT / "tools" / "host"
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,16 @@ class Guest:
         }
 
 
-def host(folder, machine, bootargs, files, overlay, serial="stdio", options=""):
-    """QEMU's command line for a host, made in `folder`, that has the driver, the VMM, and what hunts for secrets. Corevisor
-    trusts the key of this checkout."""
+def host(folder, machine, bootargs, files, start, serial="stdio", options=""):
+    """QEMU's command line for a host, made in `folder`, that has the driver, the VMM, and what hunts for secrets, and begins
+    with the script `start`. Corevisor trusts the key of this checkout."""
     suite = guest.SUITES[guest.DEFAULT_KERNEL]
     modules_of_ours = {f"lib/{name}.ko": paths.DRIVER / suite / f"{name}.ko" for name in ("corevisor", "hunter")}
     programs = {f"bin/{file.name}": file for file in (paths.VMM, *(paths.PROGRAMS / name for name in PROGRAMS))}
     folder.mkdir(parents=True, exist_ok=True)
     initrd = folder / "host-initramfs.img"
-    initrd.write_bytes(initramfs.with_files(modules_of_ours | programs | files, overlay))
+    files = {"start": HOST_FILES / start, **modules_of_ours, **programs, **files}
+    initrd.write_bytes(initramfs.with_files(files, HOST_FILES / "common"))
     kernel = guest.kernel()
     arguments = [
         *machine.arguments(serial),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * For tests only: the host's kernel hunts for a guest's secret, in all of RAM.
+ * For tests only: the host's kernel hunts for a guest's secret, in all of RAM, and tries to spoil or take its pages.
  *
  * It does what a hostile root would: it survives the external aborts that would end it, by a probe in their handler, and
  * has /dev/mem reach all of RAM, by a probe in what keeps it from that.
@@ -8,6 +8,7 @@
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/arm-smccc.h>
 #include <linux/io.h>
 #include <linux/kprobes.h>
 #include <linux/miscdevice.h>
@@ -15,14 +16,18 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
+#include "abi.h"
 #include "hunter.h"
 #include "secret.h"
 
-/* Copies a page; returns 0, or 1 if a load ended in an abort: whoever handles that goes on at hunter_copy_fault. */
+/* Copies a page; returns 0, or 1 if a load ended in an abort: whoever handles that goes on at hunter_fault. */
 int hunter_copy(u64 *to, const u64 *from);
-extern const char hunter_copy_end[], hunter_copy_fault[];
+/* Stores a word; returns the same. */
+int hunter_store(u64 *to, u64 word);
+extern const char hunter_begin[], hunter_end[], hunter_fault[];
 
 asm("	.pushsection .text, \"ax\"\n"
+    "hunter_begin:\n"
     "	.type hunter_copy, %function\n"
     "hunter_copy:\n"
     "	hint	#34\n"
@@ -33,8 +38,14 @@ asm("	.pushsection .text, \"ax\"\n"
     "	b.ne	1b\n"
     "	mov	x0, #0\n"
     "	ret\n"
-    "hunter_copy_end:\n"
-    "hunter_copy_fault:\n"
+    "	.type hunter_store, %function\n"
+    "hunter_store:\n"
+    "	hint	#34\n"
+    "	str	x1, [x0]\n"
+    "	mov	x0, #0\n"
+    "	ret\n"
+    "hunter_end:\n"
+    "hunter_fault:\n"
     "	mov	x0, #1\n"
     "	ret\n"
     "	.popsection\n");
@@ -52,10 +63,10 @@ static int on_external_abort(struct kprobe *probe, struct pt_regs *regs)
 {
 	struct pt_regs *aborted = (struct pt_regs *)regs->regs[2];
 
-	if (user_mode(aborted) || aborted->pc < (u64)hunter_copy ||
-	    aborted->pc >= (u64)hunter_copy_end)
+	if (user_mode(aborted) || aborted->pc < (u64)hunter_begin ||
+	    aborted->pc >= (u64)hunter_end)
 		return 0;
-	aborted->pc = (u64)hunter_copy_fault;
+	aborted->pc = (u64)hunter_fault;
 	return return_at_once(regs, 0);
 }
 
@@ -90,7 +101,8 @@ static void scan_page(struct hunter_scan *scan, u64 pfn, const void *page, u64 *
 	scan->pairs += pairs;
 }
 
-static int scan_range(struct hunter_scan *scan, u64 *copy)
+/* Visits each page of a range. `copy`: room for a page, to look for a secret; NULL: overwrites. */
+static int visit_range(struct hunter_scan *scan, u64 *copy)
 {
 	u64 pfn;
 
@@ -100,7 +112,10 @@ static int scan_range(struct hunter_scan *scan, u64 *copy)
 
 		if (!page)
 			return -ENXIO;
-		scan_page(scan, pfn, page, copy);
+		if (copy)
+			scan_page(scan, pfn, page, copy);
+		else
+			scan->refused += hunter_store(page, ~0ULL);
 		memunmap(page);
 		if (fatal_signal_pending(current))
 			return -EINTR;
@@ -109,27 +124,70 @@ static int scan_range(struct hunter_scan *scan, u64 *copy)
 	return 0;
 }
 
+static int scan_range(struct hunter_scan *scan)
+{
+	u64 *copy = vzalloc(PAGE_SIZE);
+	int err;
+
+	if (!copy)
+		return -ENOMEM;
+	err = visit_range(scan, copy);
+	/* What was found is not to be found here. */
+	memset(copy, 0, PAGE_SIZE);
+	vfree(copy);
+	return err;
+}
+
+static long hypercall(u32 number, u64 x1, u64 x2, u64 x3)
+{
+	struct arm_smccc_1_2_regs regs = { .a0 = number, .a1 = x1, .a2 = x2, .a3 = x3 };
+
+	arm_smccc_1_2_hvc(&regs, &regs);
+	return regs.a0;
+}
+
+static int take_range(struct hunter_scan *scan)
+{
+	long vm = hypercall(CV_CALL_REGISTER_KVM, CV_VM_FLAG_SHARED, 0, 0);
+	long image;
+	u64 pfn;
+
+	if (vm < 0)
+		return -EBUSY;
+	image = hypercall(CV_CALL_SET_BOOT_INFO, vm, 1UL << 30, PAGE_SIZE);
+	for (pfn = scan->pfn; image >= 0 && pfn < scan->pfn + scan->count; pfn++) {
+		scan->refused += hypercall(CV_CALL_REMAP_VM_IMAGE, vm, pfn, image) == CV_DENIED;
+		cond_resched();
+	}
+	while (hypercall(CV_CALL_DESTROY_VM, vm, 0, 0) > 0)
+		cond_resched();
+	return image < 0 ? -EINVAL : 0;
+}
+
 static long hunter_ioctl(struct file *file, unsigned int command, unsigned long arg)
 {
 	struct hunter_scan scan;
-	u64 *copy;
 	long err;
 
-	if (command != HUNTER_SCAN)
-		return -ENOTTY;
 	if (copy_from_user(&scan, (void __user *)arg, sizeof(scan)))
 		return -EFAULT;
-	copy = vzalloc(PAGE_SIZE);
-	if (!copy)
-		return -ENOMEM;
 	scan.pairs = 0;
 	scan.pages = 0;
 	scan.refused = 0;
 	scan.first = 0;
-	err = scan_range(&scan, copy);
-	/* What was found is not to be found here. */
-	memset(copy, 0, PAGE_SIZE);
-	vfree(copy);
+	switch (command) {
+	case HUNTER_SCAN:
+		err = scan_range(&scan);
+		break;
+	case HUNTER_OVERWRITE:
+		err = visit_range(&scan, NULL);
+		break;
+	case HUNTER_TAKE:
+		err = take_range(&scan);
+		break;
+	default:
+		return -ENOTTY;
+	}
 	if (err)
 		return err;
 	return copy_to_user((void __user *)arg, &scan, sizeof(scan)) ? -EFAULT : 0;

@@ -7,12 +7,12 @@
 #include <linux/types.h>
 
 /**
- * struct hunter_scan - a range of pages, and what the kernel found there
+ * struct hunter_scan - a range of pages, and what became of what the kernel tried there
  * @pfn:	in: the first page
  * @count:	in: how many
  * @pairs:	out: pairs of a secret's words
  * @pages:	out: pages that hold any
- * @refused:	out: pages at which a load ended in an external abort
+ * @refused:	out: pages at which a load or store ended in an external abort, or that Corevisor denied
  * @first:	out: the first page with a pair
  */
 struct hunter_scan {
@@ -24,6 +24,11 @@ struct hunter_scan {
 	__u64 first;
 };
 
-#define HUNTER_SCAN _IOWR('H', 0, struct hunter_scan)
+/* Looks for a secret. */
+#define HUNTER_SCAN	 _IOWR('H', 0, struct hunter_scan)
+/* Writes to each page, whosever it is. */
+#define HUNTER_OVERWRITE _IOWR('H', 1, struct hunter_scan)
+/* Makes a VM whose memory the host can read, and wants each page to be an image of its. */
+#define HUNTER_TAKE	 _IOWR('H', 2, struct hunter_scan)
 
 #endif

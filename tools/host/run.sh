@@ -3,17 +3,7 @@
 #
 # What the host of `make run` does before it gives a shell.
 
-# value LINE NAME: what a result of hunt's says.
-value() {
-    expr "$1" : ".* $2=\([0-9]*\)"
-}
-
-# hunted WAY: looks for the guest's secret in all of RAM.
-hunted() {
-    result=$(hunt "$1") || return
-    echo "$result"
-    [ "$(value "$result" with-secret)" = 0 ] && [ "$(value "$result" refused)" -ge "$hidden" ]
-}
+. /lib/hunt.sh
 
 fail() {
     echo "make run: $*"
@@ -26,10 +16,10 @@ echo "Starting a protected guest: Debian's kernel, from images that its owner ha
 echo "Its owner expects the measurement $(cat /guest/measurement)."
 guest start || fail "the guest does not run"
 grep -q "corevisor-vm: measurement $(cat /guest/measurement)" /tmp/guest.log || fail "the guest is not what it should be"
-hidden=$(sed -n 's/.*secret: \([0-9]*\) pages hold it.*/\1/p' /tmp/guest.log)
+pages=$(hidden /tmp/guest.log)
 echo
-echo "The guest holds a secret, in $hidden pages. This host's kernel looks for it in all of RAM, then root, by /dev/mem:"
-hunted kernel && hunted devmem || fail "the guest has NOT kept its secret"
+echo "The guest holds a secret, in $pages pages. This host's kernel looks for it in all of RAM, then root, by /dev/mem:"
+hunted kernel "$pages" && hunted devmem "$pages" || fail "the guest has NOT kept its secret"
 echo "make run: the secret is the guest's alone"
 cat <<'EOF'
 
