@@ -35,12 +35,22 @@ def without_memory(console, calls, timeout):
     driver.run(console, "dmesg | grep -e 'cut here' -e BUG -e corevisor:", status=1)
 
 
+def without_cpu(console, calls, timeout):
+    """The same while one of the host's CPUs comes and goes."""
+    cpu = "/sys/devices/system/cpu/cpu1/online"
+    turns = f"while [ ! -e /tmp/over ]; do echo 0 >{cpu}; sleep 0.3; echo 1 >{cpu}; sleep 0.5; done"
+    driver.run(console, f"({turns}) </dev/null >/dev/null 2>&1 & echo $! >/tmp/turns.pid")
+    fuzz(console, calls, timeout)
+    driver.run(console, "touch /tmp/over; wait $(cat /tmp/turns.pid); true")
+
+
 def by_user_space(bench, kernel, calls, timeout):
     """Any ioctls in any order: the host lives, nothing is left of any VM, and the kernel has nothing to complain of."""
     with driver.boot(bench, kernel=kernel, files=FILES, keys=paths.VM_KEY.read_bytes()) as console:
         driver.load(console)
         start = len(console.text)
         fuzz(console, calls, timeout)
+        without_cpu(console, calls // 8, timeout)
         complaints.expect_none(console, start, REFUSED)
         without_memory(console, calls // 8, timeout)
         driver.run(console, "rmmod corevisor")
