@@ -214,7 +214,8 @@ line-coverage: setup-coverage
 footprint: setup-run image target/initramfs.img
 	@tools/footprint
 
-bench: setup-run setup-driver image test-image target/initramfs.img target/cost-guest.sig target/linux-programs/cost driver
+bench: setup-run setup-driver image test-image target/initramfs.img target/cost-guest.sig target/linux-programs/cost \
+		target/guest-initramfs.img target/guest.key driver vmm
 	@tools/cost
 	@tools/vm-cost --kvm
 	@tools/bench
