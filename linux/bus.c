@@ -39,7 +39,8 @@ bool cv_bus_write(struct cv_vm *vm, u64 addr, unsigned int len, u64 data)
 		data &= BIT_ULL(8 * len) - 1;
 	rcu_read_lock();
 	list_for_each_entry_rcu(p, &vm->ioeventfds, list) {
-		if (p->addr == addr && (!p->len || p->len == len) && (!p->match || p->datamatch == data)) {
+		if (p->addr == addr && (!p->len || p->len == len) &&
+		    (!p->match || p->datamatch == data)) {
 			cv_eventfd_signal(p->eventfd);
 			found = true;
 			break;

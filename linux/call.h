@@ -34,7 +34,10 @@ static inline unsigned long *cv_words(struct arm_smccc_1_2_regs *args)
 /* An errno for a number of Corevisor's. */
 int cv_errno(long code);
 
-/* Repeats a call that does a part at a time (DESTROY_VM, VERIFY_VM_IMAGE) until nothing is left, or a signal kills. */
+/*
+ * Repeats a call that does a part at a time (DESTROY_VM, VERIFY_VM_IMAGE) until nothing is left, or
+ * a signal kills.
+ */
 long cv_call_until_done(u32 number, u64 vm, bool killable);
 
 /**

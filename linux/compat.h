@@ -12,7 +12,7 @@
 #include <linux/page-flags.h>
 #include <linux/version.h>
 
-#if __has_include(<linux/entry-virt.h>)
+#if __has_include("linux/entry-virt.h")
 #include <linux/entry-virt.h>
 struct cv_thread {};
 #else
@@ -28,7 +28,7 @@ struct cv_thread {
 /* What the scheduler, signals and the like want of a thread before it runs a vCPU. */
 static inline int cv_thread_work(struct cv_thread *thread, struct kvm_run *run)
 {
-#if __has_include(<linux/entry-virt.h>)
+#if __has_include("linux/entry-virt.h")
 	int err = xfer_to_guest_mode_handle_work();
 
 	if (err == -EINTR)
@@ -66,7 +66,8 @@ static inline void cv_eventfd_signal(struct eventfd_ctx *ctx)
 #endif
 }
 
-static inline void cv_hrtimer_setup(struct hrtimer *timer, enum hrtimer_restart (*function)(struct hrtimer *),
+static inline void cv_hrtimer_setup(struct hrtimer *timer,
+				    enum hrtimer_restart (*function)(struct hrtimer *),
 				    clockid_t clock, enum hrtimer_mode mode)
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)

@@ -11,13 +11,15 @@
  *	exit.c		why a vCPU stopped, and what it is answered: MMIO, PSCI
  *	regs.c		ONE_REG
  *	bus.c		devices in the kernel, ioeventfd
- *	vgic.c		GICv3: entry, exit, MMIO, lines; vgic_irq.c: interrupts and list registers; vgic_mmio.c: registers;
+ *	vgic.c		GICv3: entry, exit, MMIO, lines
+ *	vgic_irq.c	interrupts and list registers
+ *	vgic_mmio.c	registers
  *			vgic_device.c: the device's attributes
  *	timer.c		virtual timer
  *	irq.c		routing, KVM_IRQ_LINE; irqfd.c
  *
- * Locks, outermost first: vcpu->mutex, vm->lock, vm->slots_lock, vm->irq_lock; then spinlocks, taken with interrupts off:
- * vm->irqfds_lock, vm->vgic.lock.
+ * Locks, outermost first: vcpu->mutex, vm->lock, vm->slots_lock, vm->irq_lock; then spinlocks,
+ * taken with interrupts off: vm->irqfds_lock, vm->vgic.lock.
  */
 #ifndef COREVISOR_H
 #define COREVISOR_H
@@ -105,7 +107,8 @@ struct cv_mmio {
  * @task:	who ran it last
  * @wait:	where it waits in WFI, or for power
  * @boot:	what it starts with
- * @unanswered:	its last exit could not be dealt with: it is to be tried again before the vCPU is entered
+ * @unanswered:	its last exit could not be dealt with: it is to be tried again before the vCPU is
+ *		entered
  * @dabt_pending: user space wants it to take an external abort, after the exit that it is at
  * @sigset:	signals that are blocked while it runs, if @has_sigset
  */
@@ -187,7 +190,8 @@ struct cv_image {
  * @pages:	by guest page number, what the VM got of pages; CV_BLOCK marks 2 MiB
  * @images:	in the order in which they were announced
  * @ioeventfds:	under slots_lock; read under RCU
- * @cntvoff:	TIMER_SET_CNTVOFF for it: called on the CPU of its first entry, before that, interrupts off
+ * @cntvoff:	TIMER_SET_CNTVOFF for it: called on the CPU of its first entry, before that,
+ *		interrupts off
  * @timer_intid: the virtual timer's interrupt
  */
 struct cv_vm {
@@ -222,15 +226,19 @@ struct cv_vm {
 	u32 timer_intid;
 };
 
-/* main.c: list registers of the hardware, as FEATURES says: 0 without a GICv3 or GICv2 with virtualization. */
+/*
+ * main.c: list registers of the hardware, as FEATURES says: 0 without a GICv3 or GICv2 with
+ * virtualization.
+ */
 extern unsigned int cv_list_registers;
 
 int cv_check_extension(struct cv_vm *vm, unsigned long extension);
 bool cv_has_ptrauth(void);
 
 /*
- * vm.c. A VM begins in Corevisor when its first image is announced, or its first vCPU runs, and ends when user space lets
- * go of it, or when it powers itself off or resets: it can then begin anew, with other vCPU states and empty memory.
+ * vm.c. A VM begins in Corevisor when its first image is announced, or its first vCPU runs, and
+ * ends when user space lets go of it, or when it powers itself off or resets: it can then begin
+ * anew, with other vCPU states and empty memory.
  */
 int cv_vm_create(unsigned long type);
 bool cv_vms_exist(void);
@@ -243,14 +251,20 @@ int cv_vm_stop(struct cv_vm *vm);
 void cv_vm_get(struct cv_vm *vm);
 void cv_vm_put(struct cv_vm *vm);
 
+/* Whether its VM's life has ended since it took part, or it is off. */
+static inline bool cv_vcpu_is_off(const struct cv_vcpu *vcpu)
+{
+	return vcpu->life != READ_ONCE(vcpu->vm->life) || !READ_ONCE(vcpu->power);
+}
+
 static inline struct cv_vcpu *cv_vm_vcpu(struct cv_vm *vm, unsigned int index)
 {
 	return index < CV_MAX_VCPUS ? READ_ONCE(vm->vcpus[index]) : NULL;
 }
 
 /*
- * memory.c. cv_memory_fault answers a vCPU that stumbled over a page that it has not got: 0, and an offer is in its run page;
- * -EFAULT: there is no memory there; -EAGAIN: the VM's life is over.
+ * memory.c. cv_memory_fault answers a vCPU that stumbled over a page that it has not got: 0, and an
+ * offer is in its run page; -EFAULT: there is no memory there; -EAGAIN: the VM's life is over.
  */
 int cv_memory_set_slot(struct cv_vm *vm, const struct kvm_userspace_memory_region *region);
 int cv_memory_fault(struct cv_vcpu *vcpu, u64 gpa);
@@ -264,7 +278,9 @@ int cv_image_add(struct cv_vm *vm, const struct corevisor_image *image);
 void cv_images_release(struct cv_vm *vm);
 /* Pages that are not locked any more. */
 void cv_unaccount(struct cv_vm *vm, unsigned long pages);
-/* Takes user space's mappings of the VM's memory away: what is there would not be the VM's memory. */
+/*
+ * Takes user space's mappings of the VM's memory away: what is there would not be the VM's memory.
+ */
 int cv_image_hide_slots(struct cv_vm *vm);
 /* The host's kernel has to keep out of these pages, or may use them again. */
 void cv_pages_leave(struct page *page, unsigned long count);
@@ -277,8 +293,8 @@ void cv_vcpu_free(struct cv_vcpu *vcpu);
 void cv_vcpu_set_power(struct cv_vcpu *vcpu, bool on);
 
 /*
- * exit.c. cv_exit_quick: an exit that was dealt with is over, interrupts off: CV_NEXT_ENTER; or who has to see to it.
- * cv_exit_slow: CV_NEXT_ENTER, CV_NEXT_USER, or an errno.
+ * exit.c. cv_exit_quick: an exit that was dealt with is over, interrupts off: CV_NEXT_ENTER; or who
+ * has to see to it. cv_exit_slow: CV_NEXT_ENTER, CV_NEXT_USER, or an errno.
  */
 enum { CV_NEXT_USER, CV_NEXT_ENTER, CV_NEXT_SLOW, CV_NEXT_WAIT, CV_NEXT_YIELD };
 int cv_exit_quick(struct cv_vcpu *vcpu);
@@ -302,37 +318,45 @@ bool cv_bus_write(struct cv_vm *vm, u64 addr, unsigned int len, u64 data);
 void cv_bus_destroy(struct cv_vm *vm);
 
 /*
- * vcpu.c: makes a vCPU look at what is new for it: out of the VM if it runs, awake if it waits. Any context, with interrupts
- * off, too. A vCPU sets its mode to CV_INSIDE, with a full barrier after it, before it calls cv_vgic_enter: whoever makes an
- * interrupt pending and then kicks either is seen there, or sees CV_INSIDE.
+ * vcpu.c: makes a vCPU look at what is new for it: out of the VM if it runs, awake if it waits. Any
+ * context, with interrupts off, too. A vCPU sets its mode to CV_INSIDE, with a full barrier after
+ * it, before it calls cv_vgic_enter: whoever makes an interrupt pending and then kicks either is
+ * seen there, or sees CV_INSIDE.
  */
 void cv_vcpu_kick(struct cv_vcpu *vcpu);
 
 /*
- * vgic*.c. The VM's GIC is made by KVM_CREATE_DEVICE; all other functions may be called without one, and then do nothing,
- * find nothing, or give -ENXIO.
+ * vgic*.c. The VM's GIC is made by KVM_CREATE_DEVICE; all other functions may be called without
+ * one, and then do nothing, find nothing, or give -ENXIO.
  */
 
 /*
- * At the VM's creation and end; for each vCPU likewise. cv_vgic_vcpu_init: -EBUSY once the GIC is initialized; vm->lock
- * held. A vCPU that was initialized exists until the VM ends, or its creation fails and cv_vgic_vcpu_destroy is called under
- * the same lock.
+ * At the VM's creation and end; for each vCPU likewise. cv_vgic_vcpu_init: -EBUSY once the GIC is
+ * initialized; vm->lock held. A vCPU that was initialized exists until the VM ends, or its creation
+ * fails and cv_vgic_vcpu_destroy is called under the same lock.
  */
 int cv_vgic_vm_init(struct cv_vm *vm);
 void cv_vgic_vm_destroy(struct cv_vm *vm);
 int cv_vgic_vcpu_init(struct cv_vcpu *vcpu);
 void cv_vgic_vcpu_destroy(struct cv_vcpu *vcpu);
-/* The VM starts anew (after a reset): nothing pending, everything as CTRL_INIT left it. vm->lock held, no vCPU runs. */
+/*
+ * The VM starts anew (after a reset): nothing pending, everything as CTRL_INIT left it. vm->lock
+ * held, no vCPU runs.
+ */
 void cv_vgic_reset(struct cv_vm *vm);
 
-/* KVM_CREATE_DEVICE. vm->lock held. -ENODEV for what there is none of (GICv2, ITS). The device's fd holds the VM. */
+/*
+ * KVM_CREATE_DEVICE. vm->lock held. -ENODEV for what there is none of (GICv2, ITS). The device's fd
+ * holds the VM.
+ */
 int cv_vgic_create(struct cv_vm *vm, struct kvm_create_device *device);
 /* Before the first run: a GIC that was made must be complete. vm->lock held. */
 int cv_vgic_map_resources(struct cv_vm *vm);
 
 /*
- * Entry and exit of a vCPU, interrupts off: the run page's list registers from, and back into, the vGIC's state. Each entry
- * is followed by an exit, on the same CPU, even if the vCPU did not get to run.
+ * Entry and exit of a vCPU, interrupts off: the run page's list registers from, and back into, the
+ * vGIC's state. Each entry is followed by an exit, on the same CPU, even if the vCPU did not get to
+ * run.
  */
 void cv_vgic_fill_lrs(struct cv_vcpu *vcpu);
 void cv_vgic_fold_lrs(struct cv_vcpu *vcpu);
@@ -342,8 +366,8 @@ static inline void cv_vgic_exit(struct cv_vcpu *vcpu);
 bool cv_vgic_pending(struct cv_vcpu *vcpu);
 
 /*
- * Sets an interrupt's line: SPIs (32 on) with vcpu NULL, PPIs of a vCPU. Any context. `hw` >= 0: the physical interrupt
- * that the VM's deactivation ends too. -EINVAL, -ENXIO.
+ * Sets an interrupt's line: SPIs (32 on) with vcpu NULL, PPIs of a vCPU. Any context. `hw` >= 0:
+ * the physical interrupt that the VM's deactivation ends too. -EINVAL, -ENXIO.
  */
 int cv_vgic_set_level(struct cv_vm *vm, struct cv_vcpu *vcpu, u32 intid, bool level);
 int cv_vgic_map_hw(struct cv_vcpu *vcpu, u32 intid, u32 hwintid);
@@ -354,19 +378,24 @@ void cv_vgic_set_timer(struct cv_vcpu *vcpu, bool level, bool wake);
 /* A trapped write of ICC_SGI1R_EL1 (group 1), ICC_SGI0R_EL1 (group 0), ICC_ASGI1R_EL1. */
 void cv_vgic_sgi(struct cv_vcpu *vcpu, u64 value, bool group1);
 
-/* An access to the distributor or a redistributor, emulated; false if addr is in neither. data: host order. */
+/*
+ * An access to the distributor or a redistributor, emulated; false if addr is in neither. data:
+ * host order.
+ */
 bool cv_vgic_mmio(struct cv_vcpu *vcpu, u64 addr, unsigned int len, bool is_write, u64 *data);
 
 /* timer.c: PPI 27, unless KVM_ARM_VCPU_TIMER_CTRL said otherwise. */
-int cv_timer_module_init(void); /* the host's PPIs (virtual timer, maintenance) requested, and enabled on every CPU */
+/* The host's PPIs (virtual timer, maintenance) requested, and enabled on every CPU. */
+int cv_timer_module_init(void);
 void cv_timer_module_exit(void);
 void cv_timer_vm_init(struct cv_vm *vm); /* virtual time begins now */
 void cv_timer_vcpu_init(struct cv_vcpu *vcpu);
 void cv_timer_vcpu_destroy(struct cv_vcpu *vcpu);
 void cv_timer_vcpu_reset(struct cv_vcpu *vcpu);
 /*
- * After cv_vgic_exit; interrupts off: reads the run page's timer, and tells the vGIC the line's level. Nothing happens to a timer
- * between an exit and an entry, and if it becomes due then, its vCPU exits at once.
+ * After cv_vgic_exit; interrupts off: reads the run page's timer, and tells the vGIC the line's
+ * level. Nothing happens to a timer between an exit and an entry, and if it becomes due then, its
+ * vCPU exits at once.
  */
 void cv_timer_exit(struct cv_vcpu *vcpu);
 /* Around a wait in WFI. */
@@ -375,7 +404,9 @@ void cv_timer_unblock(struct cv_vcpu *vcpu);
 /* Whether this CPU's physical interrupt is active. */
 DECLARE_PER_CPU(bool, cv_physical);
 void cv_timer_set_physical(bool active);
-/* By vgic.c: it is to be active, or not, interrupts off; the VM has ended it; there can be a GIC. */
+/*
+ * By vgic.c: it is to be active, or not, interrupts off; the VM has ended it; there can be a GIC.
+ */
 static inline void cv_timer_physical(bool active)
 {
 	if (this_cpu_read(cv_physical) != active)
@@ -392,7 +423,10 @@ int cv_timer_set_attr(struct cv_vcpu *vcpu, struct kvm_device_attr *attr);
 int cv_timer_get_attr(struct cv_vcpu *vcpu, struct kvm_device_attr *attr);
 int cv_timer_has_attr(struct cv_vcpu *vcpu, struct kvm_device_attr *attr);
 
-/* irq.c, irqfd.c: ioctls of a VM. `entries` are in the kernel, routing->nr of them, at most CV_MAX_ROUTES. */
+/*
+ * irq.c, irqfd.c: ioctls of a VM. `entries` are in the kernel, routing->nr of them, at most
+ * CV_MAX_ROUTES.
+ */
 #define CV_MAX_ROUTES 4096
 int cv_irqfd_module_init(void);
 void cv_irqfd_module_exit(void);

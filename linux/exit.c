@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Why a vCPU stopped, and what it is answered. What Corevisor shows of an exit, and takes as an answer, is in the run page
- * (docs/abi.md "Running a vCPU").
+ * Why a vCPU stopped, and what it is answered. What Corevisor shows of an exit, and takes as an
+ * answer, is in the run page (docs/abi.md "Running a vCPU").
  */
 
 #include <linux/kvm_types.h>
@@ -35,7 +35,9 @@ static void cv_set_reg(struct cv_vcpu *vcpu, unsigned int reg, u64 value)
 		*cv_word(vcpu, CV_RUN_X + reg * 8) = value;
 }
 
-/* The guest address of an abort; its offset in the page, only of an access that is to be emulated. */
+/*
+ * The guest address of an abort; its offset in the page, only of an access that is to be emulated.
+ */
 static u64 cv_fault_address(struct cv_vcpu *vcpu)
 {
 	return *cv_word(vcpu, CV_RUN_HPFAR) >> 4 << 12 | (*cv_word(vcpu, CV_RUN_FAR) & ~PAGE_MASK);
@@ -46,7 +48,8 @@ static bool cv_decode_mmio(struct cv_vcpu *vcpu, struct cv_mmio *mmio)
 {
 	u64 esr = *cv_word(vcpu, CV_RUN_ESR);
 
-	if (ESR_ELx_EC(esr) != ESR_ELx_EC_DABT_LOW || !(esr & ESR_ELx_ISV) || esr & (ESR_ELx_CM | ESR_ELx_S1PTW))
+	if (ESR_ELx_EC(esr) != ESR_ELx_EC_DABT_LOW || !(esr & ESR_ELx_ISV) ||
+	    esr & (ESR_ELx_CM | ESR_ELx_S1PTW))
 		return false;
 	mmio->is_write = esr & ESR_ELx_WNR;
 	mmio->sign_extend = esr & ESR_ELx_SSE;
@@ -62,7 +65,8 @@ static u64 cv_loaded(const struct cv_mmio *mmio, u64 data)
 {
 	unsigned int unused = 64 - 8 * mmio->len;
 
-	data = mmio->sign_extend ? (u64)((s64)(data << unused) >> unused) : data << unused >> unused;
+	data <<= unused;
+	data = mmio->sign_extend ? (u64)((s64)data >> unused) : data >> unused;
 	return mmio->is_64bit ? data : lower_32_bits(data);
 }
 
@@ -85,7 +89,10 @@ static int cv_exit_mmio_quick(struct cv_vcpu *vcpu)
 	return CV_NEXT_ENTER;
 }
 
-/* A write to one of the registers that make SGIs; no other access of a system register leaves Corevisor. */
+/*
+ * A write to one of the registers that make SGIs; no other access of a system register leaves
+ * Corevisor.
+ */
 static int cv_exit_sgi(struct cv_vcpu *vcpu, u64 esr)
 {
 	unsigned int op2 = (esr & ESR_ELx_SYS64_ISS_OP2_MASK) >> ESR_ELx_SYS64_ISS_OP2_SHIFT;
@@ -121,7 +128,10 @@ static int cv_exit_call_quick(struct cv_vcpu *vcpu)
 		cv_set_reg(vcpu, 0, CV_SMCCC_UNKNOWN);
 		return CV_NEXT_ENTER;
 	}
-	/* What Corevisor did because of the call is noted before the vCPU is outside: cv_wait_outside. */
+	/*
+	 * What Corevisor did because of the call is noted before the vCPU is outside:
+	 * cv_wait_outside.
+	 */
 	if (call == PSCI_0_2_FN_CPU_OFF) {
 		WRITE_ONCE(vcpu->power, false);
 		return CV_NEXT_ENTER;
@@ -192,14 +202,18 @@ void cv_exit_complete_mmio(struct cv_vcpu *vcpu)
 	}
 }
 
-/* An access to no memory: of a device, unless it is by an instruction that does not say enough of itself. */
+/*
+ * An access to no memory: of a device, unless it is by an instruction that does not say enough of
+ * itself.
+ */
 static int cv_exit_mmio(struct cv_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	struct cv_mmio mmio = {};
 
 	if (cv_decode_mmio(vcpu, &mmio)) {
-		if (mmio.is_write && cv_bus_write(vcpu->vm, mmio.addr, mmio.len, cv_reg(vcpu, mmio.reg)))
+		if (mmio.is_write &&
+		    cv_bus_write(vcpu->vm, mmio.addr, mmio.len, cv_reg(vcpu, mmio.reg)))
 			return CV_NEXT_ENTER;
 		return cv_exit_mmio_user(vcpu, &mmio);
 	}
@@ -323,7 +337,8 @@ static int cv_exit_psci(struct cv_vcpu *vcpu)
 		break;
 	case PSCI_0_2_FN_AFFINITY_INFO:
 	case PSCI_0_2_FN64_AFFINITY_INFO:
-		result = cv_psci_affinity_info(vcpu, cv_reg(vcpu, 1) & mask, cv_reg(vcpu, 2) & mask);
+		result = cv_psci_affinity_info(vcpu, cv_reg(vcpu, 1) & mask,
+					       cv_reg(vcpu, 2) & mask);
 		break;
 	case PSCI_0_2_FN_CPU_SUSPEND:
 	case PSCI_0_2_FN64_CPU_SUSPEND:
@@ -335,7 +350,8 @@ static int cv_exit_psci(struct cv_vcpu *vcpu)
 		return cv_exit_system(vcpu, KVM_SYSTEM_EVENT_RESET, 0);
 	case PSCI_1_1_FN_SYSTEM_RESET2:
 	case PSCI_1_1_FN64_SYSTEM_RESET2:
-		return cv_exit_system(vcpu, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_RESET_FLAG_PSCI_RESET2);
+		return cv_exit_system(vcpu, KVM_SYSTEM_EVENT_RESET,
+				      KVM_SYSTEM_EVENT_RESET_FLAG_PSCI_RESET2);
 	default:
 		result = PSCI_RET_NOT_SUPPORTED;
 	}
@@ -358,14 +374,17 @@ int cv_exit_slow(struct cv_vcpu *vcpu)
 	default:
 		next = cv_exit_unexpected(vcpu, CV_EXIT_TRAP);
 	}
-	/* To enter now would be an answer, too: that the access is emulated, or the call has no result. */
+	/*
+	 * To enter now would be an answer, too: that the access is emulated, or the call has no
+	 * result.
+	 */
 	vcpu->unanswered = next < 0;
 	return next;
 }
 
 /*
- * Whether the VM is off because another vCPU called for it: that one is about to end the VM's life, and to tell user space. It
- * was inside when Corevisor powered the VM off.
+ * Whether the VM is off because another vCPU called for it: that one is about to end the VM's life,
+ * and to tell user space. It was inside when Corevisor powered the VM off.
  */
 static bool cv_ended_by_another(struct cv_vcpu *vcpu)
 {
@@ -384,7 +403,7 @@ static bool cv_ended_by_another(struct cv_vcpu *vcpu)
 /* Until the life has ended, or the vCPU is off because of it. */
 static int cv_wait_for_end(struct cv_vcpu *vcpu)
 {
-	wait_event_interruptible(vcpu->wait, vcpu->life != READ_ONCE(vcpu->vm->life) || !READ_ONCE(vcpu->power));
+	wait_event_interruptible(vcpu->wait, cv_vcpu_is_off(vcpu));
 	return CV_NEXT_ENTER;
 }
 
@@ -406,7 +425,10 @@ int cv_exit_refused(struct cv_vcpu *vcpu, long code)
 {
 	struct kvm_run *run = vcpu->run;
 
-	/* Corevisor has no tables left, or a page that was offered is in use for a moment: it can be tried again. */
+	/*
+	 * Corevisor has no tables left, or a page that was offered is in use for a moment: it can
+	 * be tried again.
+	 */
 	if (code == CV_NO_MEMORY || code == CV_BUSY)
 		return cv_errno(code);
 	if (code == CV_DENIED && cv_ended_by_another(vcpu))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Images of protected VMs: what they begin with. Each is copied into memory of the driver's, contiguous and in blocks of
- * 2 MiB that hold nothing else, as Corevisor takes whole blocks.
+ * Images of protected VMs: what they begin with. Each is copied into memory of the driver's,
+ * contiguous and in blocks of 2 MiB that hold nothing else, as Corevisor takes whole blocks.
  */
 
 #include <linux/mm.h>
@@ -31,8 +31,8 @@ void cv_unaccount(struct cv_vm *vm, unsigned long pages)
 }
 
 /*
- * Marks pages as ones that /proc/kcore and crash dumps leave alone. Everybody else has no business with them: they are no
- * files', no process', and no slab's.
+ * Marks pages as ones that /proc/kcore and crash dumps leave alone. Everybody else has no business
+ * with them: they are no files', no process', and no slab's.
  */
 void cv_pages_leave(struct page *page, unsigned long count)
 {
@@ -54,7 +54,9 @@ static bool cv_range_suits(struct zone *zone, unsigned long start, unsigned long
 	for (pfn = start; pfn < end; pfn++) {
 		struct page *page = pfn_to_online_page(pfn);
 
-		if (!page || page_zone(page) != zone || PageReserved(page) || PageOffline(page) || PageHuge(page))
+		if (!page || page_zone(page) != zone)
+			return false;
+		if (PageReserved(page) || PageOffline(page) || PageHuge(page))
 			return false;
 		if (page_count(page) && (free || !PageLRU(page)))
 			return false;
@@ -78,7 +80,10 @@ static unsigned long cv_contig_in_zone(struct zone *zone, unsigned long count, b
 	return 0;
 }
 
-/* Allocates `count` pages that follow one another, whole blocks: those that are free before those that must be made so. */
+/*
+ * Allocates `count` pages that follow one another, whole blocks: those that are free before those
+ * that must be made so.
+ */
 static unsigned long cv_contig_alloc(unsigned long count)
 {
 	unsigned long start;
@@ -90,7 +95,8 @@ static unsigned long cv_contig_alloc(unsigned long count)
 				struct zone *zone = &NODE_DATA(nid)->node_zones[i];
 
 				/* What is movable has to stay so. */
-				if (!populated_zone(zone) || i == ZONE_MOVABLE || zone_is_zone_device(zone))
+				if (!populated_zone(zone) || i == ZONE_MOVABLE ||
+				    zone_is_zone_device(zone))
 					continue;
 				start = cv_contig_in_zone(zone, count, pass == 0);
 				if (start)
@@ -101,7 +107,10 @@ static unsigned long cv_contig_alloc(unsigned long count)
 	return 0;
 }
 
-/* Copies what a slot has at `gpa` to the image's pages; what is left of their blocks is zero. slots_lock held. */
+/*
+ * Copies what a slot has at `gpa` to the image's pages; what is left of their blocks is zero.
+ * slots_lock held.
+ */
 static int cv_image_copy(struct cv_vm *vm, const struct cv_image *image)
 {
 	u64 offset = image->pfn - image->start, done;
@@ -181,7 +190,8 @@ int cv_image_add(struct cv_vm *vm, const struct corevisor_image *args)
 	lockdep_assert_held(&vm->lock);
 	if (!vm->protected || vm->ran)
 		return vm->protected ? -EBUSY : -EINVAL;
-	if (!image.size || !PAGE_ALIGNED(image.gpa) || check_add_overflow(image.gpa, image.size, &end) ||
+	if (!image.size || !PAGE_ALIGNED(image.gpa) ||
+	    check_add_overflow(image.gpa, image.size, &end) ||
 	    end > 1ULL << vm->ipa_bits)
 		return -EINVAL;
 	if (vm->nr_images == CV_MAX_IMAGES)
@@ -242,7 +252,10 @@ static int cv_hidden_mmap(struct file *file, struct vm_area_struct *vma)
 	return 0;
 }
 
-static const struct file_operations cv_hidden_fops = { .owner = THIS_MODULE, .mmap = cv_hidden_mmap };
+static const struct file_operations cv_hidden_fops = {
+	.owner = THIS_MODULE,
+	.mmap = cv_hidden_mmap,
+};
 
 int cv_image_hide_slots(struct cv_vm *vm)
 {
@@ -261,7 +274,8 @@ int cv_image_hide_slots(struct cv_vm *vm)
 
 		if (!slots[i].size)
 			continue;
-		at = vm_mmap(file, slots[i].uaddr, slots[i].size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, 0);
+		at = vm_mmap(file, slots[i].uaddr, slots[i].size, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_FIXED, 0);
 		if (IS_ERR_VALUE(at))
 			err = at;
 	}

@@ -65,8 +65,9 @@ int cv_irq_set_routing(struct cv_vm *vm, const struct kvm_irq_routing *routing,
 	for (i = 0; i < routing->nr; i++) {
 		const struct kvm_irq_routing_entry *entry = &entries[i];
 
-		if (entry->type != KVM_IRQ_ROUTING_IRQCHIP || entry->flags || entry->gsi >= CV_MAX_ROUTES ||
-		    entry->u.irqchip.irqchip || entry->u.irqchip.pin >= PINS || new->intid[entry->gsi]) {
+		if (entry->type != KVM_IRQ_ROUTING_IRQCHIP || entry->flags ||
+		    entry->u.irqchip.irqchip || entry->u.irqchip.pin >= PINS ||
+		    entry->gsi >= CV_MAX_ROUTES || new->intid[entry->gsi]) {
 			kvfree(new);
 			return -EINVAL;
 		}
@@ -88,7 +89,8 @@ int cv_irq_line(struct cv_vm *vm, const struct kvm_irq_level *level)
 	u32 number = irq >> KVM_ARM_IRQ_NUM_SHIFT & KVM_ARM_IRQ_NUM_MASK;
 	struct cv_vcpu *vcpu;
 
-	index += (irq >> KVM_ARM_IRQ_VCPU2_SHIFT & KVM_ARM_IRQ_VCPU2_MASK) * (KVM_ARM_IRQ_VCPU_MASK + 1);
+	index += (irq >> KVM_ARM_IRQ_VCPU2_SHIFT & KVM_ARM_IRQ_VCPU2_MASK) *
+		 (KVM_ARM_IRQ_VCPU_MASK + 1);
 	switch (type) {
 	case KVM_ARM_IRQ_TYPE_PPI:
 		if (!vm->vgic.initialized)

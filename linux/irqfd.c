@@ -2,11 +2,13 @@
 /*
  * irqfd: an eventfd that raises an interrupt.
  *
- * An irqfd ends once: when user space takes it away, when the VM ends, or when the last file of its eventfd is closed. The
- * last of these happens with that eventfd's queue locked, so that the workqueue does it: out of the queue first, then out of
- * the VM's list. The VM waits until its list is empty.
+ * An irqfd ends once: when user space takes it away, when the VM ends, or when the last file of its
+ * eventfd is closed. The last of these happens with that eventfd's queue locked, so that the
+ * workqueue does it: out of the queue first, then out of the VM's list. The VM waits until its list
+ * is empty.
  *
- * Under vm->irqfds_lock eventfds are signalled, so that no queue's lock may be held when that is taken.
+ * Under vm->irqfds_lock eventfds are signalled, so that no queue's lock may be held when that is
+ * taken.
  */
 
 #include <linux/eventfd.h>
@@ -179,7 +181,10 @@ static int assign(struct cv_vm *vm, const struct kvm_irqfd *args)
 	ret = add(irqfd);
 	if (ret)
 		goto put;
-	/* irq_lock keeps the irqfd, which is in the list, from anyone but HUP, and that can't come while we hold the file. */
+	/*
+	 * irq_lock keeps the irqfd, which is in the list, from anyone but HUP, and that can't come
+	 * while we hold the file.
+	 */
 	if (vfs_poll(file, &irqfd->table) & EPOLLIN)
 		raise(irqfd);
 	fput(file);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Finds Corevisor, the hypervisor that this kernel runs under, and offers its VMs by the KVM API: /dev/kvm, and the ioctls
- * that are about the machine.
+ * Finds Corevisor, the hypervisor that this kernel runs under, and offers its VMs by the KVM API:
+ * /dev/kvm, and the ioctls that are about the machine.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -222,7 +222,10 @@ static int __init cv_probe(void)
 	return 0;
 }
 
-/* A page of a VM that is not shared kills whoever reads it: there is no saving all memory while there is one. */
+/*
+ * A page of a VM that is not shared kills whoever reads it: there is no saving all memory while
+ * there is one.
+ */
 static int cv_pm_event(struct notifier_block *nb, unsigned long event, void *data)
 {
 	bool whole = event == PM_HIBERNATION_PREPARE || event == PM_RESTORE_PREPARE;

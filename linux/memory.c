@@ -2,10 +2,11 @@
 /*
  * A VM's memory: slots, and the pages that it gets when it stumbles over one that it has not got.
  *
- * A shared VM gets those pages that user space has in its slots, pinned until the VM ends: Corevisor takes none back before.
- * A protected VM gets pages that only the driver has, and that nobody can refer to: a page that user space has had could
- * still be in use anywhere in the kernel, whose next access would find it out of reach, and end the kernel. What a protected
- * VM is to begin with are its images (image.c).
+ * A shared VM gets those pages that user space has in its slots, pinned until the VM ends:
+ * Corevisor takes none back before. A protected VM gets pages that only the driver has, and that
+ * nobody can refer to: a page that user space has had could still be in use anywhere in the kernel,
+ * whose next access would find it out of reach, and end the kernel. What a protected VM is to begin
+ * with are its images (image.c).
  */
 
 #include <linux/capability.h>
@@ -19,7 +20,7 @@
 #include "corevisor.h"
 
 #define CV_BLOCK_ORDER	 (PMD_SHIFT - PAGE_SHIFT)
-#define CV_BLOCK_PAGES	 (1UL << CV_BLOCK_ORDER)
+#define CV_BLOCK_PAGES	 BIT(CV_BLOCK_ORDER)
 
 /* An entry of vm->pages: a page, or the first of a block of 2 MiB. */
 static void *cv_entry(struct page *page, bool block)
@@ -84,10 +85,14 @@ static int cv_slot_change(struct cv_vm *vm, unsigned int id, const struct cv_slo
 	for (i = 0; i < CV_MAX_SLOTS && new->size; i++) {
 		const struct cv_slot *other = &vm->slots[i];
 
-		if (i != id && new->gpa < other->gpa + other->size && other->gpa < new->gpa + new->size)
+		if (i != id && new->gpa < other->gpa + other->size &&
+		    other->gpa < new->gpa + new->size)
 			return -EEXIST;
 	}
-	/* What a VM has been given can't be taken from it; and what a protected VM has been told must stay. */
+	/*
+	 * What a VM has been given can't be taken from it; and what a protected VM has been told
+	 * must stay.
+	 */
 	if (old->size && cv_slot_in_use(vm, old))
 		return -EBUSY;
 	if (vm->protected && vm->ran)
@@ -109,7 +114,8 @@ int cv_memory_set_slot(struct cv_vm *vm, const struct kvm_userspace_memory_regio
 		return -EINVAL;
 	if (!PAGE_ALIGNED(new.gpa | new.size | new.uaddr) || new.gpa + new.size < new.gpa)
 		return -EINVAL;
-	if (new.size >> PAGE_SHIFT > INT_MAX || !access_ok((void __user *)(unsigned long)new.uaddr, new.size))
+	if (new.size >> PAGE_SHIFT > INT_MAX ||
+	    !access_ok((void __user *)(unsigned long)new.uaddr, new.size))
 		return -EINVAL;
 	if (new.gpa + new.size > 1ULL << vm->ipa_bits)
 		return -EFAULT;
@@ -134,8 +140,8 @@ static void *cv_page_find(struct cv_vm *vm, unsigned long gfn)
 }
 
 /*
- * Whether page `gfn` can be had as part of a block: that is all in the slot, at the same offset in 2 MiB in user space, and
- * no page of it was given to the VM yet.
+ * Whether page `gfn` can be had as part of a block: that is all in the slot, at the same offset in
+ * 2 MiB in user space, and no page of it was given to the VM yet.
  */
 static bool cv_block_fits(struct cv_vm *vm, const struct cv_slot *slot, unsigned long gfn)
 {
@@ -175,8 +181,10 @@ static struct page *cv_pin_block(u64 uaddr)
 	pinned = pin_user_pages_fast(uaddr, CV_BLOCK_PAGES, FOLL_WRITE | FOLL_LONGTERM, pages);
 	if (pinned <= 0)
 		goto out;
-	for (i = 0; i < pinned && page_to_pfn(pages[i]) == page_to_pfn(pages[0]) + i && cv_page_suits(pages[i]); i++)
-		;
+	for (i = 0; i < pinned; i++) {
+		if (page_to_pfn(pages[i]) != page_to_pfn(pages[0]) + i || !cv_page_suits(pages[i]))
+			break;
+	}
 	if (i == CV_BLOCK_PAGES && IS_ALIGNED(page_to_pfn(pages[0]), CV_BLOCK_PAGES))
 		first = pages[0];
 	else

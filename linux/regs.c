@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ONE_REG. What is set before a vCPU runs is what it starts with, as far as Corevisor lets the host say: pc, pstate and x0,
- * and of a shared VM x1 to x30. All else is zero then, or what hardware and Corevisor make it. Once the vCPU has run its
- * registers are Corevisor's: they read as zero, and can't be changed.
+ * ONE_REG. What is set before a vCPU runs is what it starts with, as far as Corevisor lets the host
+ * say: pc, pstate and x0, and of a shared VM x1 to x30. All else is zero then, or what hardware and
+ * Corevisor make it. Once the vCPU has run its registers are Corevisor's: they read as zero, and
+ * can't be changed.
  */
 
 #include <linux/uaccess.h>
@@ -40,8 +41,9 @@ static bool cv_is_id_reg(u64 id)
 static int cv_read_id_reg(u64 id, u64 *value)
 {
 	struct arm_smccc_1_2_regs args = {
-		.a1 = id & (KVM_REG_ARM64_SYSREG_OP0_MASK | KVM_REG_ARM64_SYSREG_OP1_MASK | KVM_REG_ARM64_SYSREG_CRN_MASK |
-			    KVM_REG_ARM64_SYSREG_CRM_MASK | KVM_REG_ARM64_SYSREG_OP2_MASK),
+		.a1 = id & (KVM_REG_ARM64_SYSREG_OP0_MASK | KVM_REG_ARM64_SYSREG_OP1_MASK |
+			    KVM_REG_ARM64_SYSREG_CRN_MASK | KVM_REG_ARM64_SYSREG_CRM_MASK |
+			    KVM_REG_ARM64_SYSREG_OP2_MASK),
 	};
 	long err = cv_call(CV_CALL_VM_ID_REGISTER, &args);
 
@@ -53,7 +55,8 @@ bool cv_id_register_has_ptrauth(void)
 {
 	u64 isar1, isar2;
 
-	if (cv_read_id_reg(ARM64_SYS_REG(3, 0, 0, 6, 1), &isar1) || cv_read_id_reg(ARM64_SYS_REG(3, 0, 0, 6, 2), &isar2))
+	if (cv_read_id_reg(ARM64_SYS_REG(3, 0, 0, 6, 1), &isar1) ||
+	    cv_read_id_reg(ARM64_SYS_REG(3, 0, 0, 6, 2), &isar2))
 		return false;
 	/* APA, API, GPA, GPI; GPA3, APA3. */
 	return isar1 & 0xff000ff0 || isar2 & 0xff00;
@@ -65,7 +68,10 @@ void cv_regs_reset(struct cv_vcpu *vcpu)
 	vcpu->boot.regs.pstate = CV_RESET_PSTATE;
 }
 
-/* Where core register `id` lies in struct kvm_regs, in bytes, if there is one of that size; else -1. */
+/*
+ * Where core register `id` lies in struct kvm_regs, in bytes, if there is one of that size; else
+ * -1.
+ */
 static int cv_core_offset(u64 id)
 {
 	u64 word = id & ~(KVM_REG_ARCH_MASK | KVM_REG_SIZE_MASK | KVM_REG_ARM_CORE);
@@ -87,7 +93,8 @@ static int cv_core_offset(u64 id)
 /* Whether the host may say what a core register starts with. */
 static bool cv_core_is_ours(struct cv_vcpu *vcpu, unsigned int offset)
 {
-	if (offset == offsetof(struct kvm_regs, regs.pc) || offset == offsetof(struct kvm_regs, regs.pstate))
+	if (offset == offsetof(struct kvm_regs, regs.pc) ||
+	    offset == offsetof(struct kvm_regs, regs.pstate))
 		return true;
 	return offset < (vcpu->vm->protected ? sizeof(u64) : offsetof(struct kvm_regs, regs.sp));
 }
@@ -134,7 +141,9 @@ int cv_regs_get(struct cv_vcpu *vcpu, const struct kvm_one_reg *reg)
 		offset = cv_core_offset(reg->id);
 		if (offset < 0)
 			return -ENOENT;
-		from = cv_has_run(vcpu) ? (const void *)nothing : (const void *)&vcpu->boot + offset;
+		from = (const void *)&vcpu->boot + offset;
+		if (cv_has_run(vcpu))
+			from = nothing;
 	} else {
 		err = cv_other_get(vcpu, reg->id, &value);
 		if (err)
@@ -144,7 +153,10 @@ int cv_regs_get(struct cv_vcpu *vcpu, const struct kvm_one_reg *reg)
 	return copy_to_user(to, from, KVM_REG_SIZE(reg->id)) ? -EFAULT : 0;
 }
 
-/* A write of what a register has already changes nothing, and is accepted: VMMs write back what they have read. */
+/*
+ * A write of what a register has already changes nothing, and is accepted: VMMs write back what
+ * they have read.
+ */
 static int cv_core_set(struct cv_vcpu *vcpu, u64 id, const u64 *value)
 {
 	static const u64 nothing[2];

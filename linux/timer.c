@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The virtual timer. While a vCPU runs it has the hardware's, whose interrupt makes it exit; otherwise an hrtimer stands in
- * for it.
+ * The virtual timer. While a vCPU runs it has the hardware's, whose interrupt makes it exit;
+ * otherwise an hrtimer stands in for it.
  *
- * The hardware's line is high whenever the timer is due and its vCPU runs. So that the vCPU does get to run then, the
- * physical interrupt has to be active: either the vCPU's deactivation ends that, by its list register, or it is we who keep
- * it so for as long as the line is high.
+ * The hardware's line is high whenever the timer is due and its vCPU runs. So that the vCPU does
+ * get to run then, the physical interrupt has to be active: either the vCPU's deactivation ends
+ * that, by its list register, or it is we who keep it so for as long as the line is high.
  */
 
 #include <linux/cpuhotplug.h>
@@ -30,7 +30,9 @@
 
 #define DEFAULT_INTID 27
 
-/* An hrtimer is set for at most so long, and then again: its arithmetic is in signed nanoseconds. */
+/*
+ * An hrtimer is set for at most so long, and then again: its arithmetic is in signed nanoseconds.
+ */
 #define MAX_SECONDS (60 * 60 * 24)
 
 static int timer_irq, maintenance_irq;
@@ -65,8 +67,8 @@ void cv_timer_vm_init(struct cv_vm *vm)
 }
 
 /*
- * Past irq_set_irqchip_state(), for what that looks up and locks: of a PPI each CPU has its own, which nobody else touches, and
- * interrupts are off.
+ * Past irq_set_irqchip_state(), for what that looks up and locks: of a PPI each CPU has its own,
+ * which nobody else touches, and interrupts are off.
  */
 void cv_timer_set_physical(bool active)
 {
@@ -92,11 +94,12 @@ static void set_level(struct cv_vcpu *vcpu, bool level, bool wake)
 
 void cv_timer_exit(struct cv_vcpu *vcpu)
 {
+	const u64 mask = CTL_ENABLE | CTL_IMASK | CTL_ISTATUS;
 	struct cv_timer *timer = &vcpu->timer;
 
 	timer->ctl = vcpu->page[WORD(CV_RUN_CNTV_CTL)];
 	timer->cval = vcpu->page[WORD(CV_RUN_CNTV_CVAL)];
-	set_level(vcpu, (timer->ctl & (CTL_ENABLE | CTL_IMASK | CTL_ISTATUS)) == (CTL_ENABLE | CTL_ISTATUS), false);
+	set_level(vcpu, (timer->ctl & mask) == (CTL_ENABLE | CTL_ISTATUS), false);
 }
 
 static bool is_on(const struct cv_timer *timer)
@@ -172,7 +175,9 @@ void cv_timer_vcpu_reset(struct cv_vcpu *vcpu)
 static int check_attr(const struct kvm_device_attr *attr)
 {
 	/* VMs have no other timer. */
-	return attr->group == KVM_ARM_VCPU_TIMER_CTRL && attr->attr == KVM_ARM_VCPU_TIMER_IRQ_VTIMER ? 0 : -ENXIO;
+	if (attr->group != KVM_ARM_VCPU_TIMER_CTRL || attr->attr != KVM_ARM_VCPU_TIMER_IRQ_VTIMER)
+		return -ENXIO;
+	return 0;
 }
 
 int cv_timer_has_attr(struct cv_vcpu *vcpu, struct kvm_device_attr *attr)
@@ -215,8 +220,8 @@ int cv_timer_set_attr(struct cv_vcpu *vcpu, struct kvm_device_attr *attr)
 }
 
 /*
- * The host's side. Both interrupts are there to make a vCPU exit; by then their lines are low again. If the host gets one it
- * is because someone else uses the timer, which has to end.
+ * The host's side. Both interrupts are there to make a vCPU exit; by then their lines are low
+ * again. If the host gets one it is because someone else uses the timer, which has to end.
  */
 static irqreturn_t timer_handler(int irq, void *unused)
 {
@@ -295,11 +300,13 @@ int cv_timer_module_init(void)
 	if (maintenance_irq < 0)
 		maintenance_irq = 0;
 	if (maintenance_irq) {
-		ret = request_percpu_irq(maintenance_irq, maintenance_handler, "corevisor vgic", &cookie);
+		ret = request_percpu_irq(maintenance_irq, maintenance_handler, "corevisor vgic",
+					 &cookie);
 		if (ret)
 			goto free_timer;
 	}
-	ret = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "corevisor:online", timer_online, timer_offline);
+	ret = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "corevisor:online", timer_online,
+				timer_offline);
 	if (ret < 0)
 		goto free_maintenance;
 	hotplug = ret;

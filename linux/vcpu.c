@@ -16,9 +16,10 @@
 #include "compat.h"
 #include "corevisor.h"
 
-#define CV_FEATURES								\
-	(BIT(KVM_ARM_VCPU_POWER_OFF) | BIT(KVM_ARM_VCPU_PSCI_0_2) |		\
-	 BIT(KVM_ARM_VCPU_PTRAUTH_ADDRESS) | BIT(KVM_ARM_VCPU_PTRAUTH_GENERIC))
+#define CV_FEATURES_PTRAUTH \
+	(BIT(KVM_ARM_VCPU_PTRAUTH_ADDRESS) | BIT(KVM_ARM_VCPU_PTRAUTH_GENERIC))
+#define CV_FEATURES \
+	(BIT(KVM_ARM_VCPU_POWER_OFF) | BIT(KVM_ARM_VCPU_PSCI_0_2) | CV_FEATURES_PTRAUTH)
 
 /* The size of a signal mask as system calls have it. */
 #define CV_SIGSET_SIZE sizeof(sigset_t)
@@ -49,8 +50,9 @@ void cv_vcpu_set_power(struct cv_vcpu *vcpu, bool on)
 /* Who runs the vCPU is who is kicked. */
 static void cv_vcpu_set_task(struct cv_vcpu *vcpu)
 {
-	struct task_struct *old = rcu_dereference_protected(vcpu->task, lockdep_is_held(&vcpu->mutex));
+	struct task_struct *old;
 
+	old = rcu_dereference_protected(vcpu->task, lockdep_is_held(&vcpu->mutex));
 	if (old == current)
 		return;
 	rcu_assign_pointer(vcpu->task, get_task_struct(current));
@@ -63,19 +65,20 @@ static void cv_vcpu_set_task(struct cv_vcpu *vcpu)
 /* Whether the vCPU must not be entered, or entered again, before something else is seen to. */
 static bool cv_vcpu_wanted(struct cv_vcpu *vcpu)
 {
-	return xfer_to_guest_mode_work_pending() || vcpu->life != READ_ONCE(vcpu->vm->life) || !READ_ONCE(vcpu->power);
+	return xfer_to_guest_mode_work_pending() || cv_vcpu_is_off(vcpu);
 }
 
 /*
- * The first entry of a VM decides how far its virtual counter is behind: that of the CPU which it is on. Until then each CPU
- * that might be it is told.
+ * The first entry of a VM decides how far its virtual counter is behind: that of the CPU which it
+ * is on. Until then each CPU that might be it is told.
  */
 static void cv_vcpu_prepare_counter(struct cv_vcpu *vcpu)
 {
 	u64 offset = vcpu->vm->cntvoff;
 
 	if (!vcpu->has_run)
-		cv_call_simple(CV_CALL_TIMER_SET_CNTVOFF, lower_32_bits(offset), upper_32_bits(offset), 0);
+		cv_call_simple(CV_CALL_TIMER_SET_CNTVOFF, lower_32_bits(offset),
+			       upper_32_bits(offset), 0);
 }
 
 /* Runs the vCPU until there is something to do that can't be done with interrupts off. */
@@ -125,8 +128,7 @@ out:
 static void cv_vcpu_wait(struct cv_vcpu *vcpu)
 {
 	cv_timer_block(vcpu);
-	wait_event_interruptible(vcpu->wait, cv_vgic_pending(vcpu) || vcpu->life != READ_ONCE(vcpu->vm->life) ||
-				 !READ_ONCE(vcpu->power));
+	wait_event_interruptible(vcpu->wait, cv_vgic_pending(vcpu) || cv_vcpu_is_off(vcpu));
 	cv_timer_unblock(vcpu);
 }
 
@@ -143,7 +145,8 @@ static int cv_vcpu_join(struct cv_vcpu *vcpu)
 		vcpu->life = vm->life;
 		vcpu->has_run = false;
 		vcpu->unanswered = false;
-		memcpy(vcpu->page + CV_RUN_X / 8, vcpu->boot.regs.regs, sizeof(vcpu->boot.regs.regs));
+		memcpy(vcpu->page + CV_RUN_X / 8, vcpu->boot.regs.regs,
+		       sizeof(vcpu->boot.regs.regs));
 		vcpu->page[CV_RUN_PC / 8] = vcpu->boot.regs.pc;
 		vcpu->page[CV_RUN_PSTATE / 8] = vcpu->boot.regs.pstate;
 	}
@@ -200,7 +203,10 @@ static long cv_vcpu_run(struct cv_vcpu *vcpu)
 	cv_exit_complete_mmio(vcpu);
 	if (cv_immediate_exit(vcpu->run))
 		return -EINTR;
-	/* As it is for system calls that wait with another mask: a signal that is blocked now is not lost by its default. */
+	/*
+	 * As it is for system calls that wait with another mask: a signal that is blocked now is
+	 * not lost by its default.
+	 */
 	if (vcpu->has_sigset)
 		sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
 	vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
@@ -212,11 +218,14 @@ static long cv_vcpu_run(struct cv_vcpu *vcpu)
 	return err;
 }
 
-/* KVM_ARM_VCPU_INIT: the vCPU is as after a reset. One that has run can't be reset alone: its VM ends. */
+/*
+ * KVM_ARM_VCPU_INIT: the vCPU is as after a reset. One that has run can't be reset alone: its VM
+ * ends.
+ */
 static long cv_vcpu_init(struct cv_vcpu *vcpu, const struct kvm_vcpu_init __user *arg)
 {
 	struct kvm_vcpu_init init;
-	unsigned long features;
+	unsigned long features, ptrauth;
 	int i, err = 0;
 
 	if (copy_from_user(&init, arg, sizeof(init)))
@@ -230,8 +239,8 @@ static long cv_vcpu_init(struct cv_vcpu *vcpu, const struct kvm_vcpu_init __user
 	features = init.features[0];
 	if (features & ~CV_FEATURES)
 		return features >> (KVM_ARM_VCPU_PTRAUTH_GENERIC + 1) ? -ENOENT : -EINVAL;
-	if (test_bit(KVM_ARM_VCPU_PTRAUTH_ADDRESS, &features) != test_bit(KVM_ARM_VCPU_PTRAUTH_GENERIC, &features) ||
-	    (test_bit(KVM_ARM_VCPU_PTRAUTH_ADDRESS, &features) && !cv_has_ptrauth()))
+	ptrauth = features & CV_FEATURES_PTRAUTH;
+	if (ptrauth && (ptrauth != CV_FEATURES_PTRAUTH || !cv_has_ptrauth()))
 		return -EINVAL;
 	if (vcpu->initialized && (features ^ vcpu->features) & ~BIT(KVM_ARM_VCPU_POWER_OFF))
 		return -EINVAL;
@@ -303,7 +312,10 @@ static long cv_vcpu_set_events(struct cv_vcpu *vcpu, const struct kvm_vcpu_event
 
 static long cv_vcpu_get_events(struct cv_vcpu *vcpu, struct kvm_vcpu_events __user *arg)
 {
-	/* What is pending is KVM's to tell of only as far as it can be set again elsewhere; an abort is where it is. */
+	/*
+	 * What is pending is KVM's to tell of only as far as it can be set again elsewhere; an
+	 * abort is where it is.
+	 */
 	struct kvm_vcpu_events events = {};
 
 	return copy_to_user(arg, &events, sizeof(events)) ? -EFAULT : 0;

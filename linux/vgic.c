@@ -11,7 +11,10 @@
 
 #define WORD(offset) ((offset) / 8)
 
-/* How often we look whether a vCPU has stopped before we answer with what is known. It stops at an interrupt. */
+/*
+ * How often we look whether a vCPU has stopped before we answer with what is known. It stops at an
+ * interrupt.
+ */
 #define PATIENCE 1000000
 
 static_assert(CV_VGIC_CPUS == CV_MAX_VCPUS);
@@ -94,7 +97,8 @@ int cv_vgic_map_resources(struct cv_vm *vm)
 
 	if (!vgic->created)
 		return 0;
-	if (vgic->dist == CV_VGIC_UNSET || cv_vgic_redistributor_base(vgic, vgic->nr_cpus - 1) == CV_VGIC_UNSET)
+	if (vgic->dist == CV_VGIC_UNSET ||
+	    cv_vgic_redistributor_base(vgic, vgic->nr_cpus - 1) == CV_VGIC_UNSET)
 		return -ENXIO;
 	return vgic->initialized ? 0 : -EBUSY;
 }
@@ -132,7 +136,8 @@ void cv_vgic_fold_lrs(struct cv_vcpu *vcpu)
 				cv_timer_physical_ended();
 	}
 	raw_spin_lock(&vgic->lock);
-	count = cv_vgic_fold(vgic, cpu, words, vcpu->page[WORD(CV_RUN_ICH_MISR)] >> 27 & 0x1f, ended, &mask);
+	count = cv_vgic_fold(vgic, cpu, words, vcpu->page[WORD(CV_RUN_ICH_MISR)] >> 27 & 0x1f,
+			     ended, &mask);
 	raw_spin_unlock(&vgic->lock);
 	if (mask)
 		kick_others(vcpu, mask);
@@ -161,6 +166,7 @@ static int set_level(struct cv_vm *vm, struct cv_vcpu *vcpu, u32 intid, bool lev
 	unsigned long flags;
 	int ret = -EINVAL;
 
+	/* Then all that is in it is there. */
 	if (!smp_load_acquire(&vgic->initialized))
 		return -ENXIO;
 	if (intid < 16)
@@ -225,7 +231,10 @@ void cv_vgic_sgi(struct cv_vcpu *vcpu, u64 value, bool group1)
 	kick_others(vcpu, mask);
 }
 
-/* Waits until the vCPUs that may know more about this register have told it: they have to leave the VM for that. */
+/*
+ * Waits until the vCPUs that may know more about this register have told it: they have to leave the
+ * VM for that.
+ */
 static void ask_others(struct cv_vcpu *vcpu, const struct cv_vgic_access *access)
 {
 	struct cv_vgic *vgic = &vcpu->vm->vgic;

@@ -2,10 +2,11 @@
 /*
  * The vGIC's state: of an interrupt, of a VM, and of a vCPU. Only vgic*.c look into it.
  *
- * Each interrupt has one owner, the vCPU that it would interrupt, or that it is active on. A vCPU's map `live` names those
- * that it owns and that need a list register: they are active, or pending and enabled. While a vCPU runs, those that are in
- * its list registers stay where they are, whatever happens to them: what is written here then is merged with what the
- * hardware did when it stops.
+ * Each interrupt has one owner, the vCPU that it would interrupt, or that it is active on. A vCPU's
+ * map `live` names those that it owns and that need a list register: they are active, or pending
+ * and enabled. While a vCPU runs, those that are in its list registers stay where they are,
+ * whatever happens to them: what is written here then is merged with what the hardware did when it
+ * stops.
  */
 #ifndef COREVISOR_VGIC_H
 #define COREVISOR_VGIC_H
@@ -70,7 +71,8 @@ struct cv_vgic_region {
  * struct cv_vgic_cpu - a vCPU's part
  * @index:	its number
  * @live:	interrupts that need a list register
- * @live_words:	bit n: live[n] is not 0. Read without the lock: whoever sets a bit kicks the vCPU afterwards
+ * @live_words:	bit n: live[n] is not 0. Read without the lock: whoever sets a bit kicks the vCPU
+ *		afterwards
  * @used:	list registers that hold interrupts while it runs
  * @written:	words of the run page that may not be 0
  * @lr_intid:	the interrupts in them
@@ -94,7 +96,8 @@ struct cv_vgic_cpu {
 
 /**
  * struct cv_vgic - a VM's GIC
- * @lock:	of all that follows, and of its vCPUs' parts; interrupts off. User space's set-up is under vm->lock, too
+ * @lock:	of all that follows, and of its vCPUs' parts; interrupts off. User space's set-up is
+ *		under vm->lock, too
  * @created:	there is one
  * @initialized: it has its interrupts, and no vCPU can be added
  * @legacy:	its redistributors are in one region, as many as there are

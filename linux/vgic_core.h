@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What vgic*.c share: interrupts, list registers and the registers of distributor and redistributors, as pure functions of
- * struct cv_vgic. They need its lock, and nothing else of Linux: tests/linux/vgic compiles them for user space.
+ * What vgic*.c share: interrupts, list registers and the registers of distributor and
+ * redistributors, as pure functions of struct cv_vgic. They need its lock, and nothing else of
+ * Linux: tests/linux/vgic compiles them for user space.
  *
  * Functions that return a mask return the vCPUs that are to be kicked, once the lock is free again.
  *
@@ -60,8 +61,8 @@ u8 cv_irq_sgi(struct cv_vgic *vgic, struct cv_vgic_cpu *from, u64 value, bool an
 void cv_vgic_reset_cpu(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu);
 void cv_vgic_reset_all(struct cv_vgic *vgic);
 unsigned int cv_vgic_fill(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *words, u64 *control);
-unsigned int cv_vgic_fold(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, const u64 *words, unsigned int eoi_count,
-			  u16 ended[CV_VGIC_LRS], u8 *kick);
+unsigned int cv_vgic_fold(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, const u64 *words,
+			  unsigned int eoi_count, u16 ended[CV_VGIC_LRS], u8 *kick);
 bool cv_vgic_has_ready(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu);
 
 /* vgic_mmio.c */
@@ -84,7 +85,10 @@ struct cv_vgic_access {
 
 u64 cv_vgic_read(const struct cv_vgic_access *access);
 u8 cv_vgic_write(const struct cv_vgic_access *access, u64 value);
-/* Whether pending or active states are about there: GICD_ISPENDR to GICD_ICACTIVER, and the same of redistributors. */
+/*
+ * Whether pending or active states are about there: GICD_ISPENDR to GICD_ICACTIVER, and the same of
+ * redistributors.
+ */
 static inline bool cv_vgic_is_state(u32 offset)
 {
 	return (offset & 0xffff) - 0x200 < 0x200;
@@ -96,6 +100,7 @@ struct cv_vgic_cpu *cv_vgic_redistributor(struct cv_vgic *vgic, u64 addr, u32 *o
 u64 cv_vgic_redistributor_base(const struct cv_vgic *vgic, unsigned int position);
 
 #define CV_GICD_IIDR 0x0008
-#define CV_VGIC_IIDR 0x4300143b /* product 'C', revision 1, implementer: Arm's code, as registers are Arm's */
+/* Product 'C', revision 1, implementer: Arm's code, as registers are Arm's. */
+#define CV_VGIC_IIDR 0x4300143b
 
 #endif

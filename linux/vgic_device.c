@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The vGIC as user space sees it: a device with attributes (Linux: Documentation/virt/kvm/devices/arm-vgic-v3.rst). */
+/*
+ * The vGIC as user space sees it: a device with attributes (Linux:
+ * Documentation/virt/kvm/devices/arm-vgic-v3.rst).
+ */
 
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
@@ -34,7 +37,9 @@ static bool overlap(u64 a, u64 a_size, u64 b, u64 b_size)
 /* A legacy region grows with the VM. */
 static u64 region_size(const struct cv_vgic *vgic, const struct cv_vgic_region *region)
 {
-	return (u64)(vgic->legacy ? max_t(u8, vgic->nr_cpus, 1) : region->count) * KVM_VGIC_V3_REDIST_SIZE;
+	u64 count = vgic->legacy ? max_t(u8, vgic->nr_cpus, 1) : region->count;
+
+	return count * KVM_VGIC_V3_REDIST_SIZE;
 }
 
 /* Whether @size bytes at @base are free, and can be addressed. */
@@ -50,7 +55,8 @@ static int check_range(struct cv_vm *vm, u64 base, u64 size)
 	if (vgic->dist != CV_VGIC_UNSET && overlap(base, size, vgic->dist, KVM_VGIC_V3_DIST_SIZE))
 		return -EINVAL;
 	for (i = 0; i < vgic->nr_regions; i++)
-		if (overlap(base, size, vgic->regions[i].base, region_size(vgic, &vgic->regions[i])))
+		if (overlap(base, size, vgic->regions[i].base,
+			    region_size(vgic, &vgic->regions[i])))
 			return -EINVAL;
 	return 0;
 }
@@ -86,7 +92,8 @@ static int set_address(struct cv_vm *vm, u64 type, u64 value)
 	case KVM_VGIC_V3_ADDR_TYPE_REDIST:
 		if (vgic->nr_regions)
 			return vgic->legacy ? -EEXIST : -EINVAL;
-		ret = add_region(vm, value, CV_MAX_VCPUS, max_t(u8, vgic->nr_cpus, 1) * KVM_VGIC_V3_REDIST_SIZE);
+		ret = add_region(vm, value, CV_MAX_VCPUS,
+				 max_t(u8, vgic->nr_cpus, 1) * KVM_VGIC_V3_REDIST_SIZE);
 		if (!ret)
 			vgic->legacy = true;
 		return ret;
@@ -132,16 +139,19 @@ static int initialize(struct cv_vm *vm)
 	struct cv_vgic *vgic = &vm->vgic;
 	unsigned long flags;
 	struct cv_irq *spis;
+	u64 base, size;
 
 	if (vgic->initialized)
 		return 0;
 	if (!vgic->nr_cpus)
 		return -ENODEV;
 	/* A legacy region has grown since its address was set. */
-	if (vgic->legacy && (vgic->regions[0].base + region_size(vgic, &vgic->regions[0]) - 1) >> vm->ipa_bits)
+	base = vgic->regions[0].base;
+	size = region_size(vgic, &vgic->regions[0]);
+	if (vgic->legacy && (base + size - 1) >> vm->ipa_bits)
 		return -ENXIO;
 	if (vgic->legacy && vgic->dist != CV_VGIC_UNSET &&
-	    overlap(vgic->dist, KVM_VGIC_V3_DIST_SIZE, vgic->regions[0].base, region_size(vgic, &vgic->regions[0])))
+	    overlap(vgic->dist, KVM_VGIC_V3_DIST_SIZE, base, size))
 		return -ENXIO;
 	if (!vgic->nr_irqs)
 		vgic->nr_irqs = DEFAULT_IRQS;
@@ -152,6 +162,7 @@ static int initialize(struct cv_vm *vm)
 	vgic->spis = spis;
 	cv_vgic_reset_all(vgic);
 	raw_spin_unlock_irqrestore(&vgic->lock, flags);
+	/* With all that is in it: others look without the lock. */
 	smp_store_release(&vgic->initialized, true);
 	return 0;
 }
@@ -169,10 +180,15 @@ static int set_nr_irqs(struct cv_vm *vm, u32 value)
 /* The vCPU that an attribute names by its affinity. */
 static struct cv_vcpu *vcpu_of(struct cv_vm *vm, const struct kvm_device_attr *attr)
 {
-	return cv_vm_vcpu(vm, min_t(u64, attr->attr >> KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT, CV_MAX_VCPUS));
+	u64 affinity = attr->attr >> KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT;
+
+	return cv_vm_vcpu(vm, min_t(u64, affinity, CV_MAX_VCPUS));
 }
 
-/* No vCPU runs, nor begins to, until the other. vm->lock is held, which vCPUs take after their own mutex: no waiting. */
+/*
+ * No vCPU runs, nor begins to, until the other. vm->lock is held, which vCPUs take after their own
+ * mutex: no waiting.
+ */
 static bool lock_vcpus(struct cv_vm *vm)
 {
 	int i;
@@ -197,8 +213,8 @@ static void unlock_vcpus(struct cv_vm *vm)
 			mutex_unlock(&vm->vcpus[i]->mutex);
 }
 
-static int access_register(struct cv_vm *vm, const struct kvm_device_attr *attr, bool redistributor, bool is_write,
-			   u32 *value)
+static int access_register(struct cv_vm *vm, const struct kvm_device_attr *attr,
+			   bool redistributor, bool is_write, u32 *value)
 {
 	struct cv_vgic_access access = {
 		.vgic = &vm->vgic,
@@ -230,10 +246,11 @@ static int access_register(struct cv_vm *vm, const struct kvm_device_attr *attr,
 }
 
 /*
- * The CPU interface is the VM's own, which we neither see nor set: this is what a vCPU starts with. Another value can't be
- * set, but for binary points, where what is less than the least means that.
+ * The CPU interface is the VM's own, which we neither see nor set: this is what a vCPU starts with.
+ * Another value can't be set, but for binary points, where what is less than the least means that.
  */
-static int access_sysreg(struct cv_vm *vm, const struct kvm_device_attr *attr, bool is_write, u64 *value)
+static int access_sysreg(struct cv_vm *vm, const struct kvm_device_attr *attr,
+			 bool is_write, u64 *value)
 {
 	u64 start = 0, most = 0;
 
@@ -242,7 +259,8 @@ static int access_sysreg(struct cv_vm *vm, const struct kvm_device_attr *attr, b
 	switch (attr->attr & KVM_DEV_ARM_VGIC_SYSREG_INSTR_MASK) {
 	case SYSREG(SYS_ICC_CTLR_EL1):
 		/* PRIbits, IDbits, SEIS: the hardware's, as for the host. */
-		start = read_sysreg_s(SYS_ICC_CTLR_EL1) & (GENMASK_ULL(10, 8) | GENMASK_ULL(14, 11));
+		start = read_sysreg_s(SYS_ICC_CTLR_EL1) &
+			(GENMASK_ULL(10, 8) | GENMASK_ULL(14, 11));
 		most = start;
 		break;
 	case SYSREG(SYS_ICC_SRE_EL1):
@@ -281,10 +299,12 @@ static int access_sysreg(struct cv_vm *vm, const struct kvm_device_attr *attr, b
 	return -EINVAL;
 }
 
-static int access_levels(struct cv_vm *vm, const struct kvm_device_attr *attr, bool is_write, u32 *value)
+static int access_levels(struct cv_vm *vm, const struct kvm_device_attr *attr,
+			 bool is_write, u32 *value)
 {
 	u32 first = attr->attr & KVM_DEV_ARM_VGIC_LINE_LEVEL_INTID_MASK;
-	u64 info = (attr->attr & KVM_DEV_ARM_VGIC_LINE_LEVEL_INFO_MASK) >> KVM_DEV_ARM_VGIC_LINE_LEVEL_INFO_SHIFT;
+	u64 info = (attr->attr & KVM_DEV_ARM_VGIC_LINE_LEVEL_INFO_MASK) >>
+		   KVM_DEV_ARM_VGIC_LINE_LEVEL_INFO_SHIFT;
 	struct cv_vcpu *vcpu = vcpu_of(vm, attr);
 	u32 levels = is_write ? *value : 0;
 	unsigned long flags;
@@ -311,7 +331,8 @@ static int access_levels(struct cv_vm *vm, const struct kvm_device_attr *attr, b
 }
 
 /* What needs a GIC that is complete, and vCPUs that do not run. */
-static int access_state(struct cv_vm *vm, const struct kvm_device_attr *attr, bool is_write, u64 *value)
+static int access_state(struct cv_vm *vm, const struct kvm_device_attr *attr,
+			bool is_write, u64 *value)
 {
 	u32 word = *value;
 	int ret;
@@ -327,7 +348,8 @@ static int access_state(struct cv_vm *vm, const struct kvm_device_attr *attr, bo
 		*value = word;
 		break;
 	default:
-		ret = access_register(vm, attr, attr->group == KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, is_write, &word);
+		ret = access_register(vm, attr, attr->group == KVM_DEV_ARM_VGIC_GRP_REDIST_REGS,
+				      is_write, &word);
 		*value = word;
 		break;
 	}
@@ -366,7 +388,8 @@ static int has_attr(struct cv_vm *vm, const struct kvm_device_attr *attr)
 
 	switch (attr->group) {
 	case KVM_DEV_ARM_VGIC_GRP_ADDR:
-		return attr->attr == KVM_VGIC_V3_ADDR_TYPE_DIST || attr->attr == KVM_VGIC_V3_ADDR_TYPE_REDIST ||
+		return attr->attr == KVM_VGIC_V3_ADDR_TYPE_DIST ||
+		       attr->attr == KVM_VGIC_V3_ADDR_TYPE_REDIST ||
 		       attr->attr == KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION ? 0 : -ENXIO;
 	case KVM_DEV_ARM_VGIC_GRP_NR_IRQS:
 		return 0;
@@ -448,7 +471,8 @@ static long device_ioctl(struct file *file, unsigned int number, unsigned long a
 	/* As every file of a VM's: for those only who share its memory. */
 	if (vm->mm != current->mm)
 		return -EIO;
-	if (number != KVM_SET_DEVICE_ATTR && number != KVM_GET_DEVICE_ATTR && number != KVM_HAS_DEVICE_ATTR)
+	if (number != KVM_SET_DEVICE_ATTR && number != KVM_GET_DEVICE_ATTR &&
+	    number != KVM_HAS_DEVICE_ATTR)
 		return -ENOTTY;
 	if (copy_from_user(&attr, (void __user *)arg, sizeof(attr)))
 		return -EFAULT;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The states of interrupts (Arm IHI 0069H, 4.1.2), and how they get into list registers and back. */
+/*
+ * The states of interrupts (Arm IHI 0069H, 4.1.2), and how they get into list registers and back.
+ */
 
 #include <linux/bitops.h>
 #include <linux/compiler.h>
@@ -78,7 +80,10 @@ u8 cv_irq_set_line(struct cv_vgic *vgic, struct cv_irq *irq, bool level)
 	irq->line = level;
 	if (irq->edge && level)
 		irq->latch = true;
-	/* A VM that takes an interrupt whose line is low again finds a spurious one, as it may with any GIC. */
+	/*
+	 * A VM that takes an interrupt whose line is low again finds a spurious one, as it may with
+	 * any GIC.
+	 */
 	return level ? cv_irq_update(vgic, irq) : (cv_irq_update(vgic, irq), 0);
 }
 
@@ -109,8 +114,9 @@ void cv_irq_route(struct cv_vgic *vgic, struct cv_irq *irq, u64 router)
 }
 
 /*
- * A write to ICC_SGI1R_EL1 and the others (12.2.15 on). vCPUs have affinities 0.0.0.n. With one security state a group 1 SGI
- * interrupts whatever the group of its receiver is, a group 0 SGI only where it is in group 0.
+ * A write to ICC_SGI1R_EL1 and the others (12.2.15 on). vCPUs have affinities 0.0.0.n. With one
+ * security state a group 1 SGI interrupts whatever the group of its receiver is, a group 0 SGI only
+ * where it is in group 0.
  */
 u8 cv_irq_sgi(struct cv_vgic *vgic, struct cv_vgic_cpu *from, u64 value, bool any_group)
 {
@@ -181,8 +187,9 @@ void cv_vgic_reset_all(struct cv_vgic *vgic)
 }
 
 /*
- * While it is active, the hardware can't hold it pending, too: of a level, we look at its line again when it ends; with a
- * physical interrupt there is no such state; and one that is active here may be pending for another vCPU.
+ * While it is active, the hardware can't hold it pending, too: of a level, we look at its line
+ * again when it ends; with a physical interrupt there is no such state; and one that is active here
+ * may be pending for another vCPU.
  */
 static bool waits_for_end(const struct cv_irq *irq)
 {
@@ -218,12 +225,13 @@ static u64 list_register(const struct cv_vgic *vgic, const struct cv_irq *irq, b
 	if (irq->hwintid)
 		word |= CV_LR_HW | CV_LR_PHYSICAL(irq->hwintid);
 	else if ((irq->line && !irq->edge) || (!pending && cv_irq_is_ready(vgic, irq)))
-		word |= CV_LR_EOI; /* it may be pending again at its end, which without this we would not see */
+		word |= CV_LR_EOI; /* pending again at its end, which we would not see otherwise */
 	return word;
 }
 
 /* Puts an interrupt into the next list register. */
-static u64 fill_next(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, struct cv_irq *irq, bool pending)
+static u64 fill_next(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, struct cv_irq *irq,
+		     bool pending)
 {
 	u64 word = list_register(vgic, irq, pending);
 
@@ -238,7 +246,10 @@ static u64 fill_next(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, struct cv_ir
 	return word;
 }
 
-/* Chooses those with the highest priority, among which there is a pending one if there is any at all. */
+/*
+ * Chooses those with the highest priority, among which there is a pending one if there is any at
+ * all.
+ */
 static void fill_many(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *words, u64 *control)
 {
 	struct candidate best[CV_VGIC_LRS], first_pending = { .key = U32_MAX };
@@ -261,7 +272,8 @@ static void fill_many(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *words,
 				first_pending = new;
 			if (count == room && (!room || best[room - 1].key < new.key))
 				continue;
-			for (i = count < room ? count++ : room - 1; i && new.key < best[i - 1].key; i--)
+			i = count < room ? count++ : room - 1;
+			for (; i && new.key < best[i - 1].key; i--)
 				best[i] = best[i - 1];
 			best[i] = new;
 		}
@@ -285,8 +297,9 @@ static void fill_many(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *words,
 }
 
 /*
- * Chooses what @cpu finds in its list registers, of the live interrupts. Returns how many @words it filled, and in @control
- * when the vCPU has to come back because of those for which there was no room.
+ * Chooses what @cpu finds in its list registers, of the live interrupts. Returns how many @words it
+ * filled, and in @control when the vCPU has to come back because of those for which there was no
+ * room.
  */
 unsigned int cv_vgic_fill(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *words, u64 *control)
 {
@@ -299,10 +312,13 @@ unsigned int cv_vgic_fill(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *wo
 	*control = 0;
 	/* Mostly there is one, if any, and nothing to choose. */
 	if (!(cpu->live_words & (cpu->live_words - 1)) && !(bits & (bits - 1)) && vgic->lrs) {
-		struct cv_irq *irq = bits ? cv_irq_find(vgic, cpu, word * 64 + __ffs64(bits)) : NULL;
+		struct cv_irq *irq = NULL;
 
+		if (bits)
+			irq = cv_irq_find(vgic, cpu, word * 64 + __ffs64(bits));
 		if (irq)
-			words[0] = fill_next(vgic, cpu, irq, cv_irq_is_ready(vgic, irq) && !waits_for_end(irq));
+			words[0] = fill_next(vgic, cpu, irq,
+					     cv_irq_is_ready(vgic, irq) && !waits_for_end(irq));
 	} else {
 		fill_many(vgic, cpu, words, control);
 	}
@@ -310,8 +326,8 @@ unsigned int cv_vgic_fill(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, u64 *wo
 }
 
 /*
- * The VM ended @count active interrupts that were in no list register. Which is not told: it ends them by priority, the
- * highest first.
+ * The VM ended @count active interrupts that were in no list register. Which is not told: it ends
+ * them by priority, the highest first.
  */
 static u8 end_left_out(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, unsigned int count)
 {
@@ -324,9 +340,11 @@ static u8 end_left_out(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, unsigned i
 
 		for (word = 0; word < CV_VGIC_WORDS; word++) {
 			for (bits = cpu->live[word]; bits; bits &= bits - 1) {
-				struct cv_irq *irq = cv_irq_find(vgic, cpu, word * 64 + __ffs64(bits));
+				struct cv_irq *irq;
 
-				if (irq->active && !irq->in_lr && (!found || irq->priority < found->priority))
+				irq = cv_irq_find(vgic, cpu, word * 64 + __ffs64(bits));
+				if (irq->active && !irq->in_lr &&
+				    (!found || irq->priority < found->priority))
 					found = irq;
 			}
 		}
@@ -339,11 +357,12 @@ static u8 end_left_out(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, unsigned i
 }
 
 /*
- * Takes back what cv_vgic_fill gave, as the hardware left it. Returns how many level interrupts ended, and which in @ended;
+ * Takes back what cv_vgic_fill gave, as the hardware left it. Returns how many level interrupts
+ * ended, and which in @ended;
  * @kick: vCPUs whose interrupts these have become.
  */
-unsigned int cv_vgic_fold(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, const u64 *words, unsigned int eoi_count,
-			  u16 ended[CV_VGIC_LRS], u8 *kick)
+unsigned int cv_vgic_fold(struct cv_vgic *vgic, struct cv_vgic_cpu *cpu, const u64 *words,
+			  unsigned int eoi_count, u16 ended[CV_VGIC_LRS], u8 *kick)
 {
 	unsigned int i, used = cpu->used, count = 0;
 

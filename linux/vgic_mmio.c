@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The registers of the distributor and of redistributors (Arm IHI 0069H, 12.9 to 12.11), with affinity routing always on, one
- * security state and no LPIs. What is not there reads as zero and ignores writes, and so do accesses of a width that a
- * register does not have.
+ * The registers of the distributor and of redistributors (Arm IHI 0069H, 12.9 to 12.11), with
+ * affinity routing always on, one security state and no LPIs. What is not there reads as zero and
+ * ignores writes, and so do accesses of a width that a register does not have.
  */
 
 #include <linux/bitops.h>
@@ -24,7 +24,9 @@
 #define GICR_SGI_BASE	0x10000
 #define GICR_STRIDE	0x20000
 
-/* Both have these: the redistributor at GICR_SGI_BASE, for SGIs and PPIs; the distributor for SPIs. */
+/*
+ * Both have these: the redistributor at GICR_SGI_BASE, for SGIs and PPIs; the distributor for SPIs.
+ */
 #define IGROUPR	    0x0080
 #define ISENABLER   0x0100
 #define ICENABLER   0x0180
@@ -57,7 +59,9 @@ static u64 peripheral_id(u32 offset)
 	return peripheral_ids[(offset - GICD_PIDR) / 4 % ARRAY_SIZE(peripheral_ids)];
 }
 
-/* A register of one or more bits for each interrupt: which, and the first interrupt of this word. */
+/*
+ * A register of one or more bits for each interrupt: which, and the first interrupt of this word.
+ */
 struct set {
 	u32 reg;
 	u32 first;
@@ -83,7 +87,10 @@ static bool find_set(u32 offset, struct set *set)
 	return true;
 }
 
-/* The interrupt of a word of a set. Those of the redistributor are not in the distributor, and the other way round. */
+/*
+ * The interrupt of a word of a set. Those of the redistributor are not in the distributor, and the
+ * other way round.
+ */
 static struct cv_irq *find(const struct cv_vgic_access *access, u32 intid)
 {
 	if (access->cpu && intid >= CV_VGIC_PRIVATE)
@@ -157,7 +164,8 @@ static u8 write_one(const struct cv_vgic_access *access, u32 reg, struct cv_irq 
 		return 0;
 	}
 	if (old.group1 == irq->group1 && old.enabled == irq->enabled && old.latch == irq->latch &&
-	    old.lr_latch == irq->lr_latch && old.active == irq->active && old.active_written == irq->active_written &&
+	    old.lr_latch == irq->lr_latch && old.active == irq->active &&
+	    old.active_written == irq->active_written &&
 	    old.priority == irq->priority && old.edge == irq->edge)
 		return 0;
 	return cv_irq_update(access->vgic, irq);
@@ -195,7 +203,8 @@ static u8 write_set(const struct cv_vgic_access *access, const struct set *set, 
 		struct cv_irq *irq = find(access, set->first + i);
 
 		if (irq)
-			kick |= write_one(access, set->reg, irq, value >> (i * set->bits) & (BIT(set->bits) - 1));
+			kick |= write_one(access, set->reg, irq,
+					  value >> (i * set->bits) & (BIT(set->bits) - 1));
 	}
 	return kick;
 }
@@ -297,7 +306,8 @@ static bool is_last(const struct cv_vgic *vgic, const struct cv_vgic_cpu *cpu)
 	for (i = 0; i < vgic->nr_cpus && vgic->order[i] != cpu->index; i++)
 		;
 	return i + 1 >= vgic->nr_cpus ||
-	       cv_vgic_redistributor_base(vgic, i + 1) != cv_vgic_redistributor_base(vgic, i) + GICR_STRIDE;
+	       cv_vgic_redistributor_base(vgic, i + 1) !=
+		       cv_vgic_redistributor_base(vgic, i) + GICR_STRIDE;
 }
 
 static u64 read_redistributor(const struct cv_vgic_access *access)
@@ -316,7 +326,9 @@ static u64 read_redistributor(const struct cv_vgic_access *access)
 	if (access->offset == GICR_IIDR)
 		return CV_VGIC_IIDR;
 	/* GICR_CTLR: no LPIs. GICR_WAKER: awake; there is no power to manage. */
-	return access->offset >= GICR_PIDR && access->offset < GICR_SGI_BASE ? peripheral_id(access->offset) : 0;
+	if (access->offset >= GICR_PIDR && access->offset < GICR_SGI_BASE)
+		return peripheral_id(access->offset);
+	return 0;
 }
 
 static bool is_aligned(const struct cv_vgic_access *access)
@@ -357,8 +369,8 @@ u8 cv_vgic_write(const struct cv_vgic_access *access, u64 value)
 }
 
 /*
- * The vCPUs whose list registers may hold what a read of this register is about: its pending and active states are up to date
- * once they have stopped.
+ * The vCPUs whose list registers may hold what a read of this register is about: its pending and
+ * active states are up to date once they have stopped.
  */
 u8 cv_vgic_concerns(const struct cv_vgic_access *access)
 {
@@ -366,7 +378,8 @@ u8 cv_vgic_concerns(const struct cv_vgic_access *access)
 	unsigned int i;
 	u8 mask = 0;
 
-	if (!is_aligned(access) || access->len != 4 || !find_set(set_offset(access), &set) || set.reg < ISPENDR ||
+	if (!is_aligned(access) || access->len != 4 ||
+	    !find_set(set_offset(access), &set) || set.reg < ISPENDR ||
 	    set.reg > ICACTIVER)
 		return 0;
 	for (i = 0; i < 32; i++) {

@@ -78,10 +78,11 @@ static int cv_vm_end(struct cv_vm *vm)
 
 	lockdep_assert_held(&vm->lock);
 	/*
-	 * A vCPU says that it is inside and looks at the life afterwards; here it is the other way round. Whoever is inside
-	 * then comes out, and nobody else goes in.
+	 * A vCPU says that it is inside and looks at the life afterwards; here it is the other way
+	 * round. Whoever is inside then comes out, and nobody else goes in.
 	 */
 	WRITE_ONCE(vm->life, vm->life + 1);
+	/* Pairs with cv_vcpu_enter's. */
 	smp_mb();
 	for (i = 0; i < CV_MAX_VCPUS; i++) {
 		struct cv_vcpu *vcpu = vm->vcpus[i];
@@ -137,7 +138,10 @@ int cv_vm_start(struct cv_vm *vm)
 	if (!err)
 		err = cv_call_until_done(CV_CALL_VERIFY_VM_IMAGE, vm->id, true);
 	if (err) {
-		/* Corevisor can't be asked to go back a step. After a signal that kills nobody will go on either. */
+		/*
+		 * Corevisor can't be asked to go back a step. After a signal that kills nobody will
+		 * go on either.
+		 */
 		cv_vm_end(vm);
 		return err;
 	}
@@ -253,7 +257,9 @@ static long cv_vm_enable_cap(struct cv_vm *vm, const struct kvm_enable_cap __use
 
 	if (copy_from_user(&cap, arg, sizeof(cap)))
 		return -EFAULT;
-	if (cap.flags || cap.args[0] || cap.args[1] || cap.args[2] || cap.args[3] || cap.cap != KVM_CAP_ARM_NISV_TO_USER)
+	if (cap.flags || cap.args[0] || cap.args[1] || cap.args[2] || cap.args[3])
+		return -EINVAL;
+	if (cap.cap != KVM_CAP_ARM_NISV_TO_USER)
 		return -EINVAL;
 	WRITE_ONCE(vm->nisv_to_user, true);
 	return 0;
@@ -314,7 +320,8 @@ static long cv_vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg
 	case KVM_CREATE_VCPU:
 		return cv_vcpu_create(vm, arg);
 	case KVM_SET_USER_MEMORY_REGION:
-		return CV_WITH_ARGUMENT(struct kvm_userspace_memory_region, cv_memory_set_slot(vm, &argument));
+		return CV_WITH_ARGUMENT(struct kvm_userspace_memory_region,
+					cv_memory_set_slot(vm, &argument));
 	case KVM_ARM_PREFERRED_TARGET:
 		return cv_vm_preferred_target(argp);
 	case KVM_ENABLE_CAP:

@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * What corevisor.ko offers beyond the KVM API. All of it by ioctl: on a VM's file descriptor what is about that VM, on
- * that of /dev/kvm what is about the machine.
+ * What corevisor.ko offers beyond the KVM API. All of it by ioctl: on a VM's file descriptor what
+ * is about that VM, on that of /dev/kvm what is about the machine.
  */
 #ifndef _UAPI_COREVISOR_H
 #define _UAPI_COREVISOR_H
 
+#include <linux/const.h>
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
 #define COREVISOR_IOC 0xCE
 
-/* KVM_CREATE_VM: a protected VM, which runs signed images that the host can't read. Bits 7:0 are the IPA bits. */
-#define COREVISOR_VM_TYPE_PROTECTED (1UL << 31)
+/*
+ * KVM_CREATE_VM: a protected VM, which runs signed images that the host can't read. Bits 7:0 are
+ * the IPA bits.
+ */
+#define COREVISOR_VM_TYPE_PROTECTED _BITUL(31)
 
 /*
- * An image of a protected VM, before its first run: what its memory slots hold at guest_addr. At most five, each in
- * blocks of 2 MiB that hold nothing else. The signature is described in docs/abi.md.
+ * An image of a protected VM, before its first run: what its memory slots hold at guest_addr. At
+ * most five, each in blocks of 2 MiB that hold nothing else. The signature is described in
+ * docs/abi.md.
  */
 struct corevisor_image {
 	__u64 guest_addr;
@@ -30,14 +35,20 @@ struct corevisor_measurement {
 	__u64 flags;
 };
 
-/* Counters of Corevisor's, by their number in docs/abi.md. In: room in values[]; out: how many there are. */
+/*
+ * Counters of Corevisor's, by their number in docs/abi.md. In: room in values[]; out: how many
+ * there are.
+ */
 struct corevisor_stats {
 	__u32 count;
 	__u32 reserved;
 	__u64 values[];
 };
 
-/* In: pfn. Out: the owner of that page, and of how many from there on; whether the host may access them. */
+/*
+ * In: pfn. Out: the owner of that page, and of how many from there on; whether the host may access
+ * them.
+ */
 struct corevisor_owner {
 	__u64 pfn;
 	__u64 owner;
