@@ -35,10 +35,12 @@ static const char *const kind_names[] = {
 
 static void some_call(struct thread *t)
 {
+	if (one_in(t, 32)) {
+		make_guest(t);
+		return;
+	}
 	switch (below(t, 16)) {
 	case 0:
-		make_guest(t);
-		break;
 	case 1:
 	case 2:
 	case 3:
@@ -133,7 +135,7 @@ static void round_of_calls(uint64_t seed)
 			_exit(2);
 	/* What waits is woken, and what runs is disturbed. */
 	while (__atomic_load_n(&threads_left, __ATOMIC_RELAXED)) {
-		usleep(200 + below(&own, 3000));
+		usleep(100 + below(&own, 800));
 		pthread_kill(ids[0], SIGALRM);
 		for (i = 1; i < THREADS && ids[i]; i++)
 			pthread_kill(ids[i], SIGALRM);

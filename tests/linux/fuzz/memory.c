@@ -12,8 +12,8 @@ static uint8_t *pick_ram(struct thread *t, size_t *size)
 {
 	size_t offset = below(t, RAM_SIZE / PAGE) * PAGE;
 
-	*size = one_in(t, 2) ? PAGE : below(t, RAM_SIZE - offset + 1);
-	if (one_in(t, 4)) {
+	*size = one_in(t, 2) ? PAGE : below(t, (RAM_SIZE - offset < 64 * PAGE ? RAM_SIZE - offset : 64 * PAGE) + 1);
+	if (one_in(t, 16)) {
 		offset &= ~(BLOCK - 1);
 		*size = BLOCK;
 	}

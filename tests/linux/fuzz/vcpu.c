@@ -111,7 +111,7 @@ static void signal_mask(struct thread *t, struct file *vcpu)
 {
 	struct kvm_signal_mask *mask = (void *)t->argument;
 	/* What is blocked while a vCPU runs is one of these, or all: then only the end of the round gets it out. */
-	uint64_t blocked = one_in(t, 32) ? -1UL : PICK(t, 0, 0, 1UL << (SIGUSR1 - 1));
+	uint64_t blocked = one_in(t, 256) ? -1UL : PICK(t, 0, 0, 1UL << (SIGUSR1 - 1));
 
 	mask->len = one_in(t, 8) ? odd_number(t) : 8;
 	memcpy(mask->sigset, &blocked, sizeof(blocked));

@@ -159,6 +159,15 @@ static void map_hostile_page(unsigned int index, int protection, int flags, int 
 	mmap(world.hostile + 2 * index * PAGE, PAGE, protection, flags | MAP_FIXED, fd, 0);
 }
 
+void renew_ram(unsigned int index)
+{
+	void *at = mmap(world.ram[index], RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	/* Blocks take long to come back. */
+	if (at != MAP_FAILED)
+		madvise(at, RAM_SIZE, index ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+}
+
 static void make_memory(void)
 {
 	int tmpfs = memfd_create("fuzz", 0), self = open("/proc/self/exe", O_RDONLY), i;
@@ -169,6 +178,7 @@ static void make_memory(void)
 		uint8_t *at = map(RAM_SIZE + BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 		world.ram[i] = (uint8_t *)(((uintptr_t)at + BLOCK - 1) & ~(BLOCK - 1));
+		renew_ram(i);
 	}
 	if (ftruncate(tmpfs, PAGE))
 		_exit(2);
@@ -182,14 +192,6 @@ static void make_memory(void)
 	close(tmpfs);
 	close(self);
 	close(device);
-}
-
-void renew_ram(unsigned int index)
-{
-	void *at = mmap(world.ram[index], RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-
-	if (at != MAP_FAILED && !(index % 2))
-		madvise(at, RAM_SIZE, MADV_HUGEPAGE);
 }
 
 static void make_files(struct thread *t)
