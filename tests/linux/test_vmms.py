@@ -6,7 +6,7 @@ import random
 
 import driver
 import host
-from harness import paths
+from harness import guest, paths
 from harness.machine import Machine
 from harness.registry import add
 
@@ -32,29 +32,39 @@ def in_guest(console, command):
     return output
 
 
-def qemu(bench, device, cpus):
-    """QEMU starts a shared guest, which reads its disk, writes to it, and powers off."""
+def expect_user_space(console, cpus):
+    """Waits for the guest's shell."""
+    online = console.expect(r"corevisor-guest: user space reached, (\d+) CPUs online")[1]
+    host.check(online == str(cpus), f"the guest has {online} CPUs")
+    console.expect(PROMPT)
+
+
+def qemu(bench, device, cpus, reboots=False, kernel=guest.DEFAULT_KERNEL):
+    """QEMU starts a shared guest, which reads its disk, writes to it, reboots or not, and powers off."""
     content = random.Random(cpus).randbytes(DISK_BYTES)
     files = {f"qemu/{file.name}": file for file in (paths.GUEST / "trixie" / "qemu").iterdir()}
     files |= driver.guest_files() | {"disk.img": content}
-    with driver.boot(bench, Machine(memory=MEMORY), files=files) as console:
+    written = hashlib.sha256(bytes(2 << 20) + content[2 << 20 :]).hexdigest()
+    with driver.boot(bench, Machine(memory=MEMORY), kernel=kernel, files=files) as console:
         driver.load(console)
         console.expect("host:~# ")
         console.send(f"{QEMU} {MACHINE} -m 256 -smp {cpus} {GUEST} {DISK} -device {device},drive=disk; echo status:$?\n")
-        online = console.expect(r"corevisor-guest: user space reached, (\d+) CPUs online")[1]
-        host.check(online == str(cpus), f"the guest has {online} CPUs")
-        console.expect(PROMPT)
+        expect_user_space(console, cpus)
         found = in_guest(console, "sha256sum /dev/vda")
         host.check(hashlib.sha256(content).hexdigest() in found, "the guest reads something else from its disk")
         in_guest(console, "dd if=/dev/zero of=/dev/vda bs=64k count=32 conv=fsync 2>/dev/null")
+        if reboots:
+            console.send("reboot -f\n")
+            expect_user_space(console, cpus)
+            host.check(written in in_guest(console, "sha256sum /dev/vda"), "the guest does not find what it wrote")
         console.send("poweroff -f\n")
         host.check(console.expect(r"status:(\d+)\r*\n")[1] == "0", "QEMU did not end well")
-        written = hashlib.sha256(bytes(2 << 20) + content[2 << 20 :]).hexdigest()
         host.check(written in driver.run(console, "sha256sum /disk.img"), "the disk has something else than the guest wrote")
         driver.run(console, "rmmod corevisor")
         console.power_off()
 
 
 add("qemu-accel-kvm", qemu, device="virtio-blk-device", cpus=1)
-add("qemu-accel-kvm-2cpus", qemu, soak=True, device="virtio-blk-device", cpus=2)
+add("qemu-accel-kvm-2cpus", qemu, soak=True, device="virtio-blk-device", cpus=2, reboots=True)
 add("qemu-accel-kvm-pci", qemu, soak=True, device="virtio-blk-pci", cpus=2)
+add("qemu-accel-kvm-linux6.1", qemu, soak=True, device="virtio-blk-device", cpus=1, kernel="6.1")
