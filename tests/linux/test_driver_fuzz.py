@@ -52,11 +52,11 @@ def by_user_space(bench, kernel, calls, timeout):
         fuzz(console, calls, timeout)
         without_cpu(console, calls // 8, timeout)
         complaints.expect_none(console, start, REFUSED)
-        without_memory(console, calls // 8, timeout)
+        without_memory(console, calls // 4, timeout)
         driver.run(console, "rmmod corevisor")
         console.power_off()
 
 
 for version in guest.SUITES:
-    add(f"driver-fuzz-linux{version}", by_user_space, kernel=version, calls=8000, timeout=300)
+    add(f"driver-fuzz-linux{version}", by_user_space, kernel=version, calls=30000, timeout=300)
     add(f"driver-fuzz-long-linux{version}", by_user_space, soak=True, kernel=version, calls=1000000, timeout=7200)

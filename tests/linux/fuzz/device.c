@@ -52,7 +52,7 @@ static void irq_line(struct thread *t, int vm)
 	struct kvm_irq_level *level = (void *)t->argument;
 
 	level->irq = one_in(t, 8) ? odd_number(t) :
-		     below(t, 4) << KVM_ARM_IRQ_TYPE_SHIFT | below(t, 9) << KVM_ARM_IRQ_VCPU_SHIFT | below(t, 300);
+		     below(t, 4) << KVM_ARM_IRQ_TYPE_SHIFT | below(t, 9) << KVM_ARM_IRQ_VCPU_SHIFT | below(t, 80);
 	level->level = below(t, 2);
 	call(t, IRQ_LINE, vm, one_in(t, 2) ? KVM_IRQ_LINE : KVM_IRQ_LINE_STATUS, level);
 }
@@ -109,34 +109,44 @@ static void event(struct thread *t)
 		counted(EVENTFD, write(fd, &value, sizeof(value)));
 }
 
-void device_calls(struct thread *t)
+void device_state_call(struct thread *t)
 {
 	int vm = pick_file(t, FILE_VM)->fd;
 
-	switch (below(t, 12)) {
+	switch (below(t, 8)) {
 	case 0:
-		create_device(t, vm);
-		break;
 	case 1:
 		irq_line(t, vm);
 		break;
 	case 2:
-		irqfd(t, vm);
-		break;
-	case 3:
-		ioeventfd(t, vm);
-		break;
-	case 4:
 		routing(t, vm);
 		break;
-	case 5:
+	case 3:
 		call(t, MSI, vm, KVM_SIGNAL_MSI, t->argument);
 		break;
-	case 6:
-	case 7:
+	case 4:
 		event(t);
 		break;
 	default:
 		device_attribute(t);
+	}
+}
+
+void device_calls(struct thread *t)
+{
+	int vm = pick_file(t, FILE_VM)->fd;
+
+	switch (below(t, 6)) {
+	case 0:
+		create_device(t, vm);
+		break;
+	case 1:
+		irqfd(t, vm);
+		break;
+	case 2:
+		ioeventfd(t, vm);
+		break;
+	default:
+		device_state_call(t);
 	}
 }

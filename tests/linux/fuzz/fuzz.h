@@ -120,6 +120,9 @@ void guarded(void (*run)(struct thread *), struct thread *t);
 void vm_calls(struct thread *t);
 void vcpu_calls(struct thread *t);
 void device_calls(struct thread *t);
+/* Those of them that wait for nothing. */
+void vcpu_state_call(struct thread *t);
+void device_state_call(struct thread *t);
 void memory_calls(struct thread *t);
 /* A VM that could run: as far as its calls succeed. */
 void make_guest(struct thread *t);

@@ -19,7 +19,8 @@
 
 #include "fuzz.h"
 
-#define CALLS_OF_ROUND 150
+#define CALLS_OF_ROUND 60
+#define MANY 300
 #define THREADS 3
 #define WINDOW_TABLES 32
 /* Counters, by docs/abi.md. */
@@ -33,10 +34,28 @@ static const char *const kind_names[] = {
 	KINDS(KIND_STRING)
 };
 
+/* What takes no time, many times. */
+static void many_calls(struct thread *t)
+{
+	unsigned int i;
+
+	for (i = below(t, MANY); i > 0; i--) {
+		if (one_in(t, 2))
+			vcpu_state_call(t);
+		else
+			device_state_call(t);
+	}
+}
+
 static void some_call(struct thread *t)
 {
-	if (one_in(t, 32)) {
+	switch (below(t, 32)) {
+	case 0:
 		make_guest(t);
+		return;
+	case 1:
+	case 2:
+		many_calls(t);
 		return;
 	}
 	switch (below(t, 16)) {

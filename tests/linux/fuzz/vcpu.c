@@ -152,34 +152,44 @@ static void run_page(struct thread *t, struct file *vcpu)
 		munmap(at, size);
 }
 
+void vcpu_state_call(struct thread *t)
+{
+	struct file *vcpu = pick_file(t, FILE_VCPU);
+
+	switch (below(t, 6)) {
+	case 0:
+		register_list(t, vcpu);
+		break;
+	case 1:
+		state(t, vcpu);
+		break;
+	case 2:
+		signal_mask(t, vcpu);
+		break;
+	case 3:
+		attribute(t, vcpu);
+		break;
+	default:
+		one_reg(t, vcpu);
+	}
+}
+
 void vcpu_calls(struct thread *t)
 {
 	struct file *vcpu = pick_file(t, FILE_VCPU);
 
-	switch (below(t, 12)) {
+	switch (below(t, 8)) {
 	case 0:
 		init(t, vcpu);
 		break;
 	case 1:
 	case 2:
-		one_reg(t, vcpu);
+		vcpu_state_call(t);
 		break;
 	case 3:
-		register_list(t, vcpu);
-		break;
-	case 4:
-		state(t, vcpu);
-		break;
-	case 5:
-		signal_mask(t, vcpu);
-		break;
-	case 6:
-		attribute(t, vcpu);
-		break;
-	case 7:
 		run_page(t, vcpu);
 		break;
-	case 8:
+	case 4:
 		answered = vcpu;
 		guarded(scribble, t);
 		break;
