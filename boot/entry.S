@@ -97,7 +97,8 @@ secondary_entry:
     isb
     msr     sctlr_el2, x5
     isb
-    ldr     x1, [x0]                    // PerCpu.stack_top
+    bic     x1, x0, #0x7f               // the low bits are the CPU's index
+    ldr     x1, [x1]                    // PerCpu.stack_top
     mov     sp, x1
     mov     x29, xzr
     mov     x30, xzr

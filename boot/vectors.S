@@ -4,7 +4,7 @@
 // there then. From EL2 itself: the end, told on a stack of its own (the old one may be what broke).
 
     .equ    FRAME, 256                  // x0 to x30, and 8 bytes to keep the stack aligned
-    .equ    PERCPU_EPITAPH, 16          // offset of PerCpu.epitaph
+    .equ    PERCPU_EPITAPH, 8           // offset of PerCpu.epitaph
 
     .macro  from_lower handler
     .balign 0x80
@@ -36,6 +36,7 @@
     .balign 0x80
     msr     sp_el0, x0
     mrs     x0, tpidr_el2
+    bic     x0, x0, #0x7f               // the low bits are the CPU's index
     stp     x1, x2, [x0, #(PERCPU_EPITAPH + 8)]
     mov     x1, #\kind
     b       epitaph

@@ -30,6 +30,15 @@ pub enum Width {
     Double,
 }
 
+/// A page of RAM that Corevisor shares with the host. Offsets are multiples of 8, below the size of a page.
+pub trait SharedPage {
+    /// Reads the word at `offset` by a single access, whose value is the host's choice (`spec/layers/12-wdrf.md` §12.3).
+    fn load(&self, offset: u64) -> u64;
+
+    /// Writes the word at `offset`.
+    fn store(&self, offset: u64, value: u64);
+}
+
 /// The primitives that touch hardware. All page-table addresses are of pages that the frame pool handed out, which
 /// Corevisor owns and has mapped.
 pub trait Machine {
@@ -37,6 +46,11 @@ pub trait Machine {
     type Records: AsRef<[S2Page]> + AsMut<[S2Page]>;
     /// Storage of the shadow contexts.
     type Contexts: AsRef<[ContextLock]>;
+
+    /// A page shared with the host.
+    type SharedPage<'m>: SharedPage
+    where
+        Self: 'm;
 
     /// Whether this machine holds VMs. Where it doesn't, the host's calls about VMs are not supported.
     const VMS: bool;
@@ -93,6 +107,9 @@ pub trait Machine {
 
     /// Overwrites a page of RAM, to the point of coherency.
     fn write_page(&self, pfn: Pfn, from: &PageBytes);
+
+    /// A page of RAM that the host may write at any time, for as long as the result lives. One at a time on a CPU.
+    fn shared_page(&self, pfn: Pfn) -> Self::SharedPage<'_>;
 
     /// Reads words of RAM from `at` on, 8-byte aligned and all in one page, that the host may write at any time: each by a
     /// single access, whose value is the host's choice (`spec/layers/12-wdrf.md` §12.3).

@@ -12,7 +12,7 @@ mod tests;
 mod vm_power;
 
 pub use record::{
-    CoreData, Generation, Image, MAX_LOAD_INFO_NUM, Manifest, Measurement, Power, Resumed, Signature, Teardown,
+    CoreData, Generation, Image, MAX_LOAD_INFO_NUM, Manifest, Measurement, Power, Resumed, Signature, Teardown, Turn,
     VcpuInfo, VcpuState, VmFlags, VmInfo, VmState,
 };
 pub use sealer::{SavedPage, Seal, Sealer};

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One page of virtual addresses for each CPU, through which it works on a page that Corevisor does not keep mapped:
-//! a page of the host's or of a VM's, or of an SMMU's registers.
+//! Two pages of virtual addresses for each CPU, through which it works on pages that Corevisor does not keep mapped:
+//! one for a page of the host's or of a VM's, or of an SMMU's registers, and one for the run page of a vCPU.
 //!
-//! A mapping lives within one function of this file, and none of them calls anything outside. Interrupts are masked at
-//! EL2, so a CPU has at most one page mapped, and none when it returns to the host.
+//! A mapping of the first kind lives within one function of this file, and none of them calls anything outside. One of the
+//! second is a [`RunPage`], of which there is one at a time. Interrupts are masked at EL2, so a CPU has at most these two
+//! pages mapped, and none when it returns to the host or a VM.
 
 use super::cache;
 use super::el2_map::Access;
 use super::percpu;
 use crate::MAX_CPUS;
 use crate::addr::{ADDR_SPACE, PAGE_SIZE, PMD_SIZE, Pa, Pfn, Range};
-use crate::machine::{PageBytes, Width};
+use crate::machine::{PageBytes, SharedPage, Width};
 use core::arch::asm;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +20,18 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// ours lies there ([`super::el2_map::El2Map::set_table`]).
 pub const WINDOW: Range = Range { start: ADDR_SPACE - PMD_SIZE, end: ADDR_SPACE };
 
-/// From one CPU's page to the next: a page lies between them that is never mapped.
+/// What a CPU's pages are for.
+#[derive(Clone, Copy)]
+enum Slot {
+    Work = 0,
+    RunPage = 1,
+}
+
+/// Pages of one CPU.
+const SLOTS: usize = 2;
+/// From one page to the next: a page lies between them that is never mapped.
 const STRIDE: usize = 2;
-const _: () = assert!(STRIDE * MAX_CPUS <= 512);
+const _: () = assert!(STRIDE * SLOTS * MAX_CPUS <= 512);
 
 #[repr(C, align(4096))]
 struct Table([AtomicU64; 512]);
@@ -46,13 +56,21 @@ struct Mapped {
 }
 
 impl Mapped {
-    /// Maps the page at `page`.
+    /// Maps the page at `page`, to work on it.
     ///
     /// # Safety
-    /// This CPU has no other page mapped. The page is memory (or, with [`Access::Device`], registers) that the machine
+    /// This CPU has no other page mapped so. The page is memory (or, with [`Access::Device`], registers) that the machine
     /// has, and no Rust object lies in it.
     unsafe fn new(page: Pa, access: Access) -> Self {
-        let index = STRIDE * percpu::index();
+        // SAFETY: passed on.
+        unsafe { Self::at(Slot::Work, page, access) }
+    }
+
+    /// # Safety
+    /// As for [`Self::new`], of `slot`.
+    #[inline(always)]
+    unsafe fn at(slot: Slot, page: Pa, access: Access) -> Self {
+        let index = STRIDE * (SLOTS * percpu::index() + slot as usize);
         let entry = &TABLE.0[index];
         entry.store(access.page(page.as_u64()), Ordering::Relaxed);
         // The entry was invalid, so no TLB holds it; the walker sees it, and nothing was fetched ahead.
@@ -68,6 +86,7 @@ impl Mapped {
 }
 
 impl Drop for Mapped {
+    #[inline(always)]
     fn drop(&mut self) {
         self.entry.store(0, Ordering::Relaxed);
         // On all CPUs, although no other one ever uses this address: they walk the same table, and may have done so
@@ -177,6 +196,43 @@ pub unsafe fn store(at: Pa, words: &[u64]) {
     for (i, word) in words.iter().enumerate() {
         // SAFETY: mapped for writing, in the page, and aligned.
         unsafe { first.add(i).write_volatile(*word) };
+    }
+}
+
+/// The run page of a vCPU, for as long as this lives. The host may write it at any time.
+pub struct RunPage(Mapped);
+
+impl RunPage {
+    /// Maps `pfn`.
+    ///
+    /// # Safety
+    /// As for [`zero`].
+    #[inline(always)]
+    pub unsafe fn new(pfn: Pfn) -> Self {
+        let index = STRIDE * (SLOTS * percpu::index() + Slot::RunPage as usize);
+        assert!(TABLE.0[index].load(Ordering::Relaxed) == 0, "a second run page");
+        // SAFETY: the caller's word, and none is mapped there.
+        Self(unsafe { Mapped::at(Slot::RunPage, pfn.base(), Access::ReadWrite) })
+    }
+
+    #[inline(always)]
+    fn word(&self, offset: u64) -> *mut u64 {
+        assert!(offset.is_multiple_of(8) && offset < PAGE_SIZE);
+        with_exposed_provenance_mut((self.0.at + offset) as usize)
+    }
+}
+
+impl SharedPage for RunPage {
+    #[inline(always)]
+    fn load(&self, offset: u64) -> u64 {
+        // SAFETY: mapped, in the page, and aligned. Volatile: one access.
+        unsafe { self.word(offset).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn store(&self, offset: u64, value: u64) {
+        // SAFETY: mapped for writing, in the page, and aligned.
+        unsafe { self.word(offset).write_volatile(value) };
     }
 }
 

@@ -3,6 +3,7 @@
 //! it (Linux, "Booting AArch64 Linux"), and stage 2 and the traps are on (`spec/layers/13-machine-gaps.md` §13.3).
 
 use super::sysreg::field;
+use super::vm_traps;
 use crate::addr::Pa;
 use crate::platform::BootError;
 use crate::platform::discover::Gic;
@@ -137,6 +138,7 @@ pub fn set_up(root: Pa, ipa_bits: u32, gic: Gic) {
         write_sysreg!("hcr_el2", hcr.bits());
         core::arch::asm!("isb", "tlbi alle1", "dsb nsh", "isb", options(nostack));
     }
+    vm_traps::set_up();
 }
 
 /// Points ELR_EL2 and SPSR_EL2 at the host's `entry`, at EL1 with everything masked.

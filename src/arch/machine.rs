@@ -36,6 +36,7 @@ impl Hardware {
 
     /// `pfn`, which is not Corevisor's: a principal's page, through which no Rust object can be reached. Ends Corevisor
     /// otherwise; the ownership table makes that impossible.
+    #[inline(always)]
     fn principals(&self, pfn: Pfn) -> Pfn {
         let page = Range { start: pfn.base().as_u64(), end: pfn.base().as_u64() + PAGE_SIZE };
         assert!(!self.owned.iter().any(|owned| owned.overlaps(page)), "a page of Corevisor's among a principal's");
@@ -78,8 +79,10 @@ unsafe extern "C" {
 impl Machine for Hardware {
     type Records = &'static mut [S2Page];
     type Contexts = &'static [ContextLock];
+    type SharedPage<'m> = fixmap::RunPage;
     const VMS: bool = true;
 
+    #[inline(always)]
     fn cpu(&self) -> usize {
         percpu::index()
     }
@@ -171,6 +174,12 @@ impl Machine for Hardware {
     fn write_page(&self, pfn: Pfn, from: &PageBytes) {
         // SAFETY: as above.
         unsafe { fixmap::write(self.principals(pfn), from) };
+    }
+
+    #[inline(always)]
+    fn shared_page(&self, pfn: Pfn) -> fixmap::RunPage {
+        // SAFETY: as above.
+        unsafe { fixmap::RunPage::new(self.principals(pfn)) }
     }
 
     fn shared_load_words(&self, at: Pa, words: &mut [u64]) {

@@ -9,22 +9,22 @@ use tock_registers::interfaces::{Readable, Writeable};
 /// x0 to x30 and SP at an exception that EL2 can't survive; written by boot/vectors.S.
 pub type Epitaph = [u64; 32];
 
-/// One CPU's data. boot/entry.S and boot/vectors.S know the first three fields.
+/// One CPU's data. boot/entry.S and boot/vectors.S know its fields and its alignment.
 #[repr(C, align(128))]
 pub struct PerCpu {
     /// Top of the CPU's stack.
     stack_top: AtomicU64,
-    /// Its index in the device tree's order.
-    index: AtomicU64,
     epitaph: UnsafeCell<Epitaph>,
 }
+
+// The address and the CPU's index share a register.
+const _: () = assert!(MAX_CPUS.is_power_of_two() && MAX_CPUS <= align_of::<PerCpu>());
 
 // SAFETY: the epitaph is written by its own CPU only, by assembly that never returns; the rest is atomic.
 unsafe impl Sync for PerCpu {}
 
 static PER_CPU: [PerCpu; MAX_CPUS] =
-    [const { PerCpu { stack_top: AtomicU64::new(0), index: AtomicU64::new(0), epitaph: UnsafeCell::new([0; 32]) } };
-        MAX_CPUS];
+    [const { PerCpu { stack_top: AtomicU64::new(0), epitaph: UnsafeCell::new([0; 32]) } }; MAX_CPUS];
 
 /// One `T` for each CPU, which only that CPU gets at.
 pub struct Own<T>([UnsafeCell<T>; MAX_CPUS]);
@@ -39,6 +39,7 @@ impl<T> Own<T> {
     }
 
     /// Calls `f`, which must not call this again for the same object, with the value of the CPU that runs this.
+    #[inline(always)]
     pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: this CPU's own, and at EL2 nothing interrupts `f` but the end.
         f(unsafe { &mut *self.0[index()].get() })
@@ -52,7 +53,6 @@ pub fn become_cpu(index: usize) {
 
 /// Gives CPU `index` its stack.
 pub fn set_up(index: usize, stack_top: u64) {
-    PER_CPU[index].index.store(index as u64, Ordering::Relaxed);
     PER_CPU[index].stack_top.store(stack_top, Ordering::Relaxed);
 }
 
@@ -61,18 +61,17 @@ pub fn publish() {
     super::cache::clean_to_memory((&raw const PER_CPU) as u64, size_of_val(&PER_CPU) as u64);
 }
 
-/// What a CPU that is started must find in x0, to know that it is CPU `index`.
+/// What a CPU that is started must find in x0, to know that it is CPU `index`: where its [`PerCpu`] is, and in the low bits,
+/// which are zero in that, the index.
 pub fn context(index: usize) -> u64 {
-    (&raw const PER_CPU[index]) as u64
+    (&raw const PER_CPU[index]) as u64 | index as u64
 }
 
-/// The index of the CPU that runs this; 0 before [`become_cpu`].
+/// The index of the CPU that runs this; any, before [`become_cpu`].
+#[inline(always)]
 pub fn index() -> usize {
-    let at = aarch64_cpu::registers::TPIDR_EL2.get();
-    let first = context(0);
     // Not through the pointer, so that this holds in the fatal path, too, whatever TPIDR_EL2 is.
-    let offset = at.wrapping_sub(first) as usize / size_of::<PerCpu>();
-    if offset < MAX_CPUS { offset } else { 0 }
+    aarch64_cpu::registers::TPIDR_EL2.get() as usize % MAX_CPUS
 }
 
 /// Top of the stack of CPU `index`.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! System registers that `aarch64-cpu` does not have, or not with the fields that are needed here.
 
-/// Reads a system register by its assembler name. Only for registers whose reads have no side effects.
+/// Reads a system register by its assembler name. Only for registers whose reads have no side effects, and have nothing to do
+/// with memory.
 #[macro_export]
 macro_rules! read_sysreg {
     ($name:literal) => {{
@@ -11,7 +12,7 @@ macro_rules! read_sysreg {
             let value: u64;
             // SAFETY: reads of the registers that this is used for have no side effects.
             unsafe {
-                core::arch::asm!(concat!("mrs {}, ", $name), out(reg) value, options(nostack, preserves_flags));
+                core::arch::asm!(concat!("mrs {}, ", $name), out(reg) value, options(nomem, nostack, preserves_flags));
             }
             value
         }
@@ -27,6 +28,19 @@ macro_rules! read_sysreg {
 macro_rules! write_sysreg {
     ($name:literal, $value:expr) => {
         core::arch::asm!(concat!("msr ", $name, ", {}"), in(reg) $value as u64, options(nostack, preserves_flags))
+    };
+}
+
+/// Writes a system register of EL1 or EL0, which do not run, by its assembler name. What EL2 does with memory may come before
+/// or after it.
+///
+/// # Safety
+/// As for [`write_sysreg`].
+#[macro_export]
+macro_rules! write_el1_sysreg {
+    ($name:literal, $value:expr) => {
+        core::arch::asm!(concat!("msr ", $name, ", {}"), in(reg) $value as u64,
+            options(nomem, nostack, preserves_flags))
     };
 }
 

@@ -9,7 +9,7 @@ use super::sysreg::field;
 use crate::addr::{Pa, Range};
 use crate::machine::Width;
 use crate::platform::discover::Gic;
-use crate::vcpu::vgic::{ENABLE, EOI_COUNT, Ids, Interface, LIST_REGISTERS, Vgic, VgicEntry, VgicExit, v2};
+use crate::vcpu::vgic::{ENABLE, EOI_COUNT, Ids, Interface, LIST_REGISTERS, Vgic, VgicEntry, v2};
 use crate::{read_sysreg, write_sysreg};
 use aarch64_cpu::asm::barrier;
 
@@ -106,7 +106,7 @@ impl Hardware {
 
     /// Empties it, on a CPU that has just come up.
     pub fn set_up(&self) {
-        self.save(&mut Vgic::RESET.clone(), &mut VgicExit::default());
+        self.save(&mut Vgic::RESET.clone(), |_, _| {});
     }
 
     /// [`crate::machine::WorldSwitch::vgic_restore`].
@@ -119,11 +119,12 @@ impl Hardware {
     }
 
     /// [`crate::machine::WorldSwitch::vgic_save`].
-    pub fn save(&self, vgic: &mut Vgic, exit: &mut VgicExit) {
+    #[inline(always)]
+    pub fn save(&self, vgic: &mut Vgic, show: impl FnMut(usize, u64)) -> u64 {
         match self {
-            Self::Absent => {}
-            Self::V3(v3) => v3.save(vgic, exit),
-            Self::V2(v2) => v2.save(vgic, exit),
+            Self::Absent => 0,
+            Self::V3(v3) => v3.save(vgic, show),
+            Self::V2(v2) => v2.save(vgic, show),
         }
     }
 }
@@ -146,20 +147,31 @@ impl V3 {
     }
 
     fn restore(&self, vgic: &Vgic, entry: &VgicEntry) {
-        let list = entry.list();
+        // All of them are zero.
+        let list = entry.used();
         macro_rules! restore_list {
             ($($n:literal $name:literal),*) => {
-                $(if let Some(&word) = list.get($n) {
-                    write_sysreg!($name, word);
-                })*
+                'list: {
+                    $(
+                        let Some(&word) = list.get($n) else { break 'list };
+                        write_sysreg!($name, word);
+                    )*
+                }
             };
         }
         macro_rules! restore_active {
             ($($n:literal $group_0:literal $group_1:literal),*) => {
-                $(if $n < self.active_registers {
-                    write_sysreg!($group_0, vgic.ap0r[$n]);
-                    write_sysreg!($group_1, vgic.ap1r[$n]);
-                })*
+                'active: {
+                    $(
+                        if $n >= self.active_registers {
+                            break 'active;
+                        }
+                        if vgic.ap0r[$n] | vgic.ap1r[$n] != 0 {
+                            write_sysreg!($group_0, vgic.ap0r[$n]);
+                            write_sysreg!($group_1, vgic.ap1r[$n]);
+                        }
+                    )*
+                }
             };
         }
         // SAFETY: interrupts of EL1, which does not run; those of EL2 are masked. The return to EL1 synchronises.
@@ -171,27 +183,43 @@ impl V3 {
         }
     }
 
-    fn save(&self, vgic: &mut Vgic, exit: &mut VgicExit) {
+    #[inline(always)]
+    fn save(&self, vgic: &mut Vgic, mut show: impl FnMut(usize, u64)) -> u64 {
         // What the vCPU did with its registers shows in these only after this.
         barrier::isb(barrier::SY);
-        exit.status = read_sysreg!("ich_misr_el2") & MISR | read_sysreg!("ich_hcr_el2") & EOI_COUNT;
+        let status = read_sysreg!("ich_misr_el2") & MISR | read_sysreg!("ich_hcr_el2") & EOI_COUNT;
         vgic.vmcr = read_sysreg!("ich_vmcr_el2");
         macro_rules! take_list {
             ($($n:literal $name:literal),*) => {
-                $(if $n < self.list_registers {
-                    exit.list.push(read_sysreg!($name));
-                    write_sysreg!($name, 0);
-                })*
+                'list: {
+                    $(
+                        if $n >= self.list_registers {
+                            break 'list;
+                        }
+                        let word = read_sysreg!($name);
+                        show($n, word);
+                        if word != 0 {
+                            write_sysreg!($name, 0);
+                        }
+                    )*
+                }
             };
         }
         macro_rules! take_active {
             ($($n:literal $group_0:literal $group_1:literal),*) => {
-                $(if $n < self.active_registers {
-                    vgic.ap0r[$n] = read_sysreg!($group_0);
-                    vgic.ap1r[$n] = read_sysreg!($group_1);
-                    write_sysreg!($group_0, 0);
-                    write_sysreg!($group_1, 0);
-                })*
+                'active: {
+                    $(
+                        if $n >= self.active_registers {
+                            break 'active;
+                        }
+                        vgic.ap0r[$n] = read_sysreg!($group_0);
+                        vgic.ap1r[$n] = read_sysreg!($group_1);
+                        if vgic.ap0r[$n] | vgic.ap1r[$n] != 0 {
+                            write_sysreg!($group_0, 0);
+                            write_sysreg!($group_1, 0);
+                        }
+                    )*
+                }
             };
         }
         // SAFETY: as in `restore`.
@@ -201,7 +229,8 @@ impl V3 {
             for_each_active_register!(take_active);
             write_sysreg!("ich_vmcr_el2", 0);
         }
-        barrier::isb(barrier::SY);
+        // Whoever runs next is entered after an ISB.
+        status
     }
 }
 
@@ -250,16 +279,16 @@ impl V2 {
         barrier::dsb(barrier::SY);
     }
 
-    fn save(&self, vgic: &mut Vgic, exit: &mut VgicExit) {
+    fn save(&self, vgic: &mut Vgic, mut show: impl FnMut(usize, u64)) -> u64 {
         // After all that the vCPU did with GICV.
         barrier::dsb(barrier::SY);
-        exit.status = self.read(gich::MISR) & MISR | self.read(gich::HCR) & EOI_COUNT;
+        let status = self.read(gich::MISR) & MISR | self.read(gich::HCR) & EOI_COUNT;
         vgic.vmcr = self.read(gich::VMCR);
         vgic.ap0r[0] = self.read(gich::APR);
         self.write(gich::HCR, 0);
         for n in 0..self.list_registers {
             let word = self.read(gich::LR + 4 * n as u64) as u32;
-            exit.list.push(v2::from_v2(word));
+            show(n, v2::from_v2(word));
             if word != 0 {
                 self.write_list(n, 0);
             }
@@ -267,5 +296,6 @@ impl V2 {
         self.write(gich::APR, 0);
         self.write(gich::VMCR, 0);
         barrier::dsb(barrier::SY);
+        status
     }
 }

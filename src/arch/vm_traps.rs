@@ -101,6 +101,7 @@ const PMCR_E: u64 = 1 << 0;
 const ICC_SRE_TRAPPED: u64 = 0b0111;
 
 /// What optional registers this CPU has.
+#[derive(Clone, Copy)]
 struct Features {
     fine_grained: u64,
     hcrx: bool,
@@ -116,16 +117,35 @@ struct Features {
 }
 
 impl Features {
+    const NONE: Self = Self {
+        fine_grained: 0,
+        hcrx: false,
+        mpam: false,
+        ras: false,
+        pointer_authentication: false,
+        counters: false,
+        profiling: false,
+        trace_filter: false,
+        branch_records: false,
+        activity_monitors: false,
+        gic_registers: false,
+    };
+
     fn read() -> Self {
         let pfr0 = read_sysreg!("id_aa64pfr0_el1");
         let dfr0 = read_sysreg!("id_aa64dfr0_el1");
+        let isar1 = read_sysreg!("id_aa64isar1_el1");
+        let isar2 = read_sysreg!("S3_0_C0_C6_2"); // ID_AA64ISAR2_EL1: APA3, GPA3
         let pmu = field(dfr0, 8);
+        // By any algorithm.
+        let pauth =
+            [field(isar1, 4), field(isar1, 8), field(isar1, 24), field(isar1, 28), field(isar2, 8), field(isar2, 12)];
         Self {
             fine_grained: field(read_sysreg!("id_aa64mmfr0_el1"), 56),
             hcrx: field(read_sysreg!("id_aa64mmfr1_el1"), 40) != 0,
             mpam: field(pfr0, 40) != 0 || field(read_sysreg!("id_aa64pfr1_el1"), 16) != 0,
             ras: field(pfr0, 28) != 0,
-            pointer_authentication: has_pointer_authentication(),
+            pointer_authentication: pauth.iter().any(|&field| field != 0),
             counters: pmu != 0 && pmu != 0xF,
             profiling: field(dfr0, 32) != 0,
             trace_filter: field(dfr0, 40) != 0,
@@ -134,29 +154,36 @@ impl Features {
             gic_registers: field(pfr0, 24) != 0 && read_sysreg!("S3_4_C12_C9_5") & 1 != 0, // ICC_SRE_EL2.SRE
         }
     }
+
+    /// Whether [`trap_rarely`] has anything to do: most CPUs have none of these.
+    const fn are_rare(&self) -> bool {
+        self.fine_grained != 0 || self.hcrx || self.mpam || self.profiling || self.trace_filter || self.branch_records
+    }
 }
 
-/// Whether this CPU has pointer authentication, by any algorithm.
-pub fn has_pointer_authentication() -> bool {
-    let isar1 = read_sysreg!("id_aa64isar1_el1");
-    let isar2 = read_sysreg!("S3_0_C0_C6_2"); // ID_AA64ISAR2_EL1: APA3, GPA3
-    let fields =
-        [field(isar1, 4), field(isar1, 8), field(isar1, 24), field(isar1, 28), field(isar2, 8), field(isar2, 12)];
-    fields.iter().any(|&field| field != 0)
+/// What each CPU changes its traps between.
+struct Cpu {
+    features: Features,
+    /// [`Features::are_rare`].
+    rare: bool,
+    /// A VM's HCR_EL2, CPTR_EL2 and MDCR_EL2.
+    vm: [u64; 3],
+    host: Host,
 }
 
 /// The host's values of what a VM runs with others of.
-#[derive(Clone, Copy)]
 struct Host {
-    hcr: u64,
-    hcrx: u64,
+    /// Constant from [`set_up`] on, as all of the first group.
     cptr: u64,
     mdcr: u64,
+    hcrx: u64,
+    mpam: u64,
     /// HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR, HAFGRTR.
     fine_grained: [u64; 6],
     /// HFGRTR2, HFGWTR2, HFGITR2, HDFGRTR2, HDFGWTR2.
     fine_grained_2: [u64; 5],
-    mpam: u64,
+    /// These change while the host runs.
+    hcr: u64,
     vdisr: u64,
     pmcr: u64,
     pmscr: u64,
@@ -164,24 +191,74 @@ struct Host {
     brbcr: u64,
 }
 
-impl Host {
+impl Cpu {
     const ZERO: Self = Self {
-        hcr: 0,
-        hcrx: 0,
-        cptr: 0,
-        mdcr: 0,
-        fine_grained: [0; 6],
-        fine_grained_2: [0; 5],
-        mpam: 0,
-        vdisr: 0,
-        pmcr: 0,
-        pmscr: 0,
-        trfcr: 0,
-        brbcr: 0,
+        features: Features::NONE,
+        rare: false,
+        vm: [0; 3],
+        host: Host {
+            cptr: 0,
+            mdcr: 0,
+            hcrx: 0,
+            mpam: 0,
+            fine_grained: [0; 6],
+            fine_grained_2: [0; 5],
+            hcr: 0,
+            vdisr: 0,
+            pmcr: 0,
+            pmscr: 0,
+            trfcr: 0,
+            brbcr: 0,
+        },
     };
 }
 
-static HOST: Own<Host> = Own::new([const { UnsafeCell::new(Host::ZERO) }; crate::MAX_CPUS]);
+static CPU: Own<Cpu> = Own::new([const { UnsafeCell::new(Cpu::ZERO) }; crate::MAX_CPUS]);
+
+/// Notes how the host runs on this CPU, which is complete.
+pub fn set_up() {
+    let features = Features::read();
+    CPU.with(|cpu| {
+        let mdcr = read_sysreg!("mdcr_el2");
+        cpu.features = features;
+        cpu.rare = features.are_rare();
+        cpu.vm = [vm_hcr(&features).bits(), vm_cptr(&features) | CPTR_TFP, vm_mdcr(mdcr)];
+        let host = &mut cpu.host;
+        host.cptr = read_sysreg!("cptr_el2");
+        host.mdcr = mdcr;
+        if features.hcrx {
+            host.hcrx = read_sysreg!("S3_4_C1_C2_2");
+        }
+        if features.mpam {
+            host.mpam = read_sysreg!("S3_4_C10_C5_0");
+        }
+        if features.fine_grained >= 1 {
+            host.fine_grained = [
+                read_sysreg!("S3_4_C1_C1_4"),
+                read_sysreg!("S3_4_C1_C1_5"),
+                read_sysreg!("S3_4_C1_C1_6"),
+                read_sysreg!("S3_4_C3_C1_4"),
+                read_sysreg!("S3_4_C3_C1_5"),
+                if features.activity_monitors { read_sysreg!("S3_4_C3_C1_6") } else { 0 },
+            ];
+        }
+        if features.fine_grained >= 2 {
+            host.fine_grained_2 = [
+                read_sysreg!("S3_4_C3_C1_2"),
+                read_sysreg!("S3_4_C3_C1_3"),
+                read_sysreg!("S3_4_C3_C1_7"),
+                read_sysreg!("S3_4_C3_C1_0"),
+                read_sysreg!("S3_4_C3_C1_1"),
+            ];
+        }
+    });
+}
+
+/// Whether this CPU has pointer authentication.
+#[inline(always)]
+pub fn has_pointer_authentication() -> bool {
+    CPU.with(|cpu| cpu.features.pointer_authentication)
+}
 
 /// Replaces a register by `$value`, and gives its old value.
 macro_rules! swap_sysreg {
@@ -193,57 +270,56 @@ macro_rules! swap_sysreg {
 }
 
 /// AM-108 `activate_traps`.
+#[inline(always)]
 pub fn activate() {
-    let features = Features::read();
-    HOST.with(|host| {
+    CPU.with(|Cpu { features, rare, vm: [hcr, cptr, mdcr], host }| {
         // SAFETY: traps and instruments of EL1 and EL0, which do not run now; E2H and TGE stay clear. Each register exists
         // where its feature does.
         unsafe {
-            host.hcr = swap_sysreg!("hcr_el2", vm_hcr(&features).bits());
-            host.cptr = swap_sysreg!("cptr_el2", vm_cptr(&features) | CPTR_TFP);
-            host.mdcr = read_sysreg!("mdcr_el2");
-            write_sysreg!("mdcr_el2", vm_mdcr(host.mdcr));
-            if features.hcrx {
-                host.hcrx = swap_sysreg!("S3_4_C1_C2_2", 0);
-            }
-            if features.mpam {
-                host.mpam = swap_sysreg!("S3_4_C10_C5_0", MPAM_TRAPS);
-            }
+            host.hcr = swap_sysreg!("hcr_el2", *hcr);
+            write_sysreg!("cptr_el2", *cptr);
+            write_sysreg!("mdcr_el2", *mdcr);
             if features.ras {
                 host.vdisr = swap_sysreg!("S3_4_C12_C1_1", 0); // VDISR_EL2
             }
             if features.gic_registers {
                 write_sysreg!("S3_4_C12_C9_5", ICC_SRE_TRAPPED);
             }
-            trap_finely(host, &features);
-            stop_instruments(host, &features);
+            if features.counters {
+                // The host's counters see nothing of a VM.
+                host.pmcr = read_sysreg!("pmcr_el0");
+                if host.pmcr & PMCR_E != 0 {
+                    write_sysreg!("pmcr_el0", host.pmcr & !PMCR_E);
+                }
+            }
+            if *rare {
+                trap_rarely(host, features);
+            }
         }
     });
 }
 
 /// AM-109 `deactivate_traps`.
+#[inline(always)]
 pub fn deactivate() {
-    let features = Features::read();
-    HOST.with(|host| {
+    CPU.with(|Cpu { features, rare, host, .. }| {
         // SAFETY: as in `activate`: what was there before.
         unsafe {
             write_sysreg!("hcr_el2", host.hcr);
             write_sysreg!("cptr_el2", host.cptr);
             write_sysreg!("mdcr_el2", host.mdcr);
-            if features.hcrx {
-                write_sysreg!("S3_4_C1_C2_2", host.hcrx);
-            }
-            if features.mpam {
-                write_sysreg!("S3_4_C10_C5_0", host.mpam);
-            }
             if features.ras {
                 write_sysreg!("S3_4_C12_C1_1", host.vdisr);
             }
             if features.gic_registers {
                 write_sysreg!("S3_4_C12_C9_5", 0xF);
             }
-            release_finely(host, &features);
-            resume_instruments(host, &features);
+            if features.counters && host.pmcr & PMCR_E != 0 {
+                write_sysreg!("pmcr_el0", host.pmcr);
+            }
+            if *rare {
+                release_rarely(host, features);
+            }
         }
     });
     barrier::isb(barrier::SY);
@@ -277,70 +353,38 @@ fn vm_mdcr(host: u64) -> u64 {
     host & !(Mdcr::E2PB | Mdcr::E2TB).bits() | traps.bits()
 }
 
-/// Of the fine-grained trap bits, those that trap when clear are of optional registers.
+/// What few CPUs have. Of the fine-grained trap bits, those that trap when clear are of optional registers. The host's
+/// profilers and traces see nothing of a VM.
 ///
 /// # Safety
 /// EL1 must not be running.
-unsafe fn trap_finely(host: &mut Host, features: &Features) {
-    // SAFETY: passed on; the registers exist with FEAT_FGT, FEAT_AMUv1 and FEAT_FGT2.
+#[cold]
+unsafe fn trap_rarely(host: &mut Host, features: &Features) {
+    // SAFETY: passed on; the registers exist with FEAT_HCX, FEAT_MPAM, FEAT_FGT, FEAT_AMUv1, FEAT_FGT2, FEAT_SPE, FEAT_TRF
+    // and FEAT_BRBE. PSB and TSB are hints.
     unsafe {
+        if features.hcrx {
+            write_sysreg!("S3_4_C1_C2_2", 0);
+        }
+        if features.mpam {
+            write_sysreg!("S3_4_C10_C5_0", MPAM_TRAPS);
+        }
         if features.fine_grained >= 1 {
-            host.fine_grained[0] = swap_sysreg!("S3_4_C1_C1_4", 0);
-            host.fine_grained[1] = swap_sysreg!("S3_4_C1_C1_5", 0);
-            host.fine_grained[2] = swap_sysreg!("S3_4_C1_C1_6", 0);
-            host.fine_grained[3] = swap_sysreg!("S3_4_C3_C1_4", 0);
-            host.fine_grained[4] = swap_sysreg!("S3_4_C3_C1_5", 0);
+            write_sysreg!("S3_4_C1_C1_4", 0);
+            write_sysreg!("S3_4_C1_C1_5", 0);
+            write_sysreg!("S3_4_C1_C1_6", 0);
+            write_sysreg!("S3_4_C3_C1_4", 0);
+            write_sysreg!("S3_4_C3_C1_5", 0);
             if features.activity_monitors {
-                host.fine_grained[5] = swap_sysreg!("S3_4_C3_C1_6", 0);
+                write_sysreg!("S3_4_C3_C1_6", 0);
             }
         }
         if features.fine_grained >= 2 {
-            host.fine_grained_2[0] = swap_sysreg!("S3_4_C3_C1_2", 0);
-            host.fine_grained_2[1] = swap_sysreg!("S3_4_C3_C1_3", 0);
-            host.fine_grained_2[2] = swap_sysreg!("S3_4_C3_C1_7", 0);
-            host.fine_grained_2[3] = swap_sysreg!("S3_4_C3_C1_0", 0);
-            host.fine_grained_2[4] = swap_sysreg!("S3_4_C3_C1_1", 0);
-        }
-    }
-}
-
-/// # Safety
-/// EL1 must not be running.
-unsafe fn release_finely(host: &Host, features: &Features) {
-    // SAFETY: passed on; as in `trap_finely`.
-    unsafe {
-        if features.fine_grained >= 1 {
-            write_sysreg!("S3_4_C1_C1_4", host.fine_grained[0]);
-            write_sysreg!("S3_4_C1_C1_5", host.fine_grained[1]);
-            write_sysreg!("S3_4_C1_C1_6", host.fine_grained[2]);
-            write_sysreg!("S3_4_C3_C1_4", host.fine_grained[3]);
-            write_sysreg!("S3_4_C3_C1_5", host.fine_grained[4]);
-            if features.activity_monitors {
-                write_sysreg!("S3_4_C3_C1_6", host.fine_grained[5]);
-            }
-        }
-        if features.fine_grained >= 2 {
-            write_sysreg!("S3_4_C3_C1_2", host.fine_grained_2[0]);
-            write_sysreg!("S3_4_C3_C1_3", host.fine_grained_2[1]);
-            write_sysreg!("S3_4_C3_C1_7", host.fine_grained_2[2]);
-            write_sysreg!("S3_4_C3_C1_0", host.fine_grained_2[3]);
-            write_sysreg!("S3_4_C3_C1_1", host.fine_grained_2[4]);
-        }
-    }
-}
-
-/// The host's counters, profilers and traces see nothing of a VM.
-///
-/// # Safety
-/// EL1 must not be running.
-unsafe fn stop_instruments(host: &mut Host, features: &Features) {
-    // SAFETY: passed on. PSB and TSB are hints.
-    unsafe {
-        if features.counters {
-            host.pmcr = read_sysreg!("pmcr_el0");
-            if host.pmcr & PMCR_E != 0 {
-                write_sysreg!("pmcr_el0", host.pmcr & !PMCR_E);
-            }
+            write_sysreg!("S3_4_C3_C1_2", 0);
+            write_sysreg!("S3_4_C3_C1_3", 0);
+            write_sysreg!("S3_4_C3_C1_7", 0);
+            write_sysreg!("S3_4_C3_C1_0", 0);
+            write_sysreg!("S3_4_C3_C1_1", 0);
         }
         if features.profiling {
             host.pmscr = swap_sysreg!("S3_0_C9_C9_0", 0); // PMSCR_EL1
@@ -358,11 +402,32 @@ unsafe fn stop_instruments(host: &mut Host, features: &Features) {
 
 /// # Safety
 /// EL1 must not be running.
-unsafe fn resume_instruments(host: &Host, features: &Features) {
-    // SAFETY: passed on; as in `stop_instruments`.
+#[cold]
+unsafe fn release_rarely(host: &Host, features: &Features) {
+    // SAFETY: passed on; as in `trap_rarely`.
     unsafe {
-        if features.counters && host.pmcr & PMCR_E != 0 {
-            write_sysreg!("pmcr_el0", host.pmcr);
+        if features.hcrx {
+            write_sysreg!("S3_4_C1_C2_2", host.hcrx);
+        }
+        if features.mpam {
+            write_sysreg!("S3_4_C10_C5_0", host.mpam);
+        }
+        if features.fine_grained >= 1 {
+            write_sysreg!("S3_4_C1_C1_4", host.fine_grained[0]);
+            write_sysreg!("S3_4_C1_C1_5", host.fine_grained[1]);
+            write_sysreg!("S3_4_C1_C1_6", host.fine_grained[2]);
+            write_sysreg!("S3_4_C3_C1_4", host.fine_grained[3]);
+            write_sysreg!("S3_4_C3_C1_5", host.fine_grained[4]);
+            if features.activity_monitors {
+                write_sysreg!("S3_4_C3_C1_6", host.fine_grained[5]);
+            }
+        }
+        if features.fine_grained >= 2 {
+            write_sysreg!("S3_4_C3_C1_2", host.fine_grained_2[0]);
+            write_sysreg!("S3_4_C3_C1_3", host.fine_grained_2[1]);
+            write_sysreg!("S3_4_C3_C1_7", host.fine_grained_2[2]);
+            write_sysreg!("S3_4_C3_C1_0", host.fine_grained_2[3]);
+            write_sysreg!("S3_4_C3_C1_1", host.fine_grained_2[4]);
         }
         if features.profiling {
             write_sysreg!("S3_0_C9_C9_0", host.pmscr);

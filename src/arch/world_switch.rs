@@ -6,9 +6,9 @@ use super::{fpsimd, vm_traps};
 use crate::addr::{HOSTVISOR, Pa, Vmid};
 use crate::machine::WorldSwitch;
 use crate::trap::inject::Pstate;
-use crate::vcpu::vgic::{Vgic, VgicEntry, VgicExit};
+use crate::vcpu::vgic::{Vgic, VgicEntry};
 use crate::vcpu::{ShadowContext, Sys, VirtualTimer};
-use crate::{read_sysreg, write_sysreg};
+use crate::{read_sysreg, write_el1_sysreg, write_sysreg};
 use aarch64_cpu::asm::barrier;
 
 /// TCR_EL1.EPD0, EPD1: no walks.
@@ -88,12 +88,12 @@ impl WorldSwitch for Hardware {
     fn restore_sysregs(&self, context: &ShadowContext) {
         macro_rules! restore {
             ($($register:ident $name:literal),*) => {
-                $(write_sysreg!($name, context.sys[Sys::$register]);)*
+                $(write_el1_sysreg!($name, context.sys[Sys::$register]);)*
             };
         }
         macro_rules! restore_keys {
             ($($key:literal $name:literal),*) => {
-                $(write_sysreg!($name, context.keys[$key]);)*
+                $(write_el1_sysreg!($name, context.keys[$key]);)*
             };
         }
         // SAFETY: registers of EL1 and EL0, which do not run until they are complete, and those that ERET uses.
@@ -102,13 +102,13 @@ impl WorldSwitch for Hardware {
             if vm_traps::has_pointer_authentication() {
                 for_each_key!(restore_keys);
             }
-            write_sysreg!("vmpidr_el2", context.sys[Sys::MpidrEl1]);
-            write_sysreg!("sp_el0", context.sp_el0);
-            write_sysreg!("sp_el1", context.sp_el1);
-            write_sysreg!("elr_el1", context.elr_el1);
-            write_sysreg!("spsr_el1", context.spsr_el1);
-            write_sysreg!("elr_el2", context.pc);
-            write_sysreg!("spsr_el2", context.pstate);
+            write_el1_sysreg!("vmpidr_el2", context.sys[Sys::MpidrEl1]);
+            write_el1_sysreg!("sp_el0", context.sp_el0);
+            write_el1_sysreg!("sp_el1", context.sp_el1);
+            write_el1_sysreg!("elr_el1", context.elr_el1);
+            write_el1_sysreg!("spsr_el1", context.spsr_el1);
+            write_el1_sysreg!("elr_el2", context.pc);
+            write_el1_sysreg!("spsr_el2", context.pstate);
             barrier::isb(barrier::SY);
             write_sysreg!("tcr_el1", context.sys[Sys::TcrEl1]);
         }
@@ -168,8 +168,8 @@ impl WorldSwitch for Hardware {
         self.vgic.restore(vgic, entry);
     }
 
-    fn vgic_save(&self, vgic: &mut Vgic, exit: &mut VgicExit) {
-        self.vgic.save(vgic, exit);
+    fn vgic_save(&self, vgic: &mut Vgic, show: impl FnMut(usize, u64)) -> u64 {
+        self.vgic.save(vgic, show)
     }
 
     fn core_handle_sys64(&self) {

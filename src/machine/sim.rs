@@ -21,7 +21,7 @@ mod whole;
 pub use cpu::{ACTLR_EL1, Cpu};
 pub use features::Features;
 
-use super::{Machine, PageBytes, Width};
+use super::{Machine, PageBytes, SharedPage, Width};
 use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, Pa, Pfn, Range, Vmid};
 use crate::corevisor::{Config, Corevisor};
 use crate::lock::Held;
@@ -558,9 +558,32 @@ impl Drop for SimMachine {
     }
 }
 
+/// A page of RAM, word by word.
+pub struct SharedPageRef<'m> {
+    machine: &'m SimMachine,
+    pfn: Pfn,
+}
+
+impl SharedPageRef<'_> {
+    fn word(&self, offset: u64) -> Pa {
+        Pa::low_48(self.pfn.base().as_u64() + offset)
+    }
+}
+
+impl SharedPage for SharedPageRef<'_> {
+    fn load(&self, offset: u64) -> u64 {
+        self.machine.shared_load(self.word(offset))
+    }
+
+    fn store(&self, offset: u64, value: u64) {
+        self.machine.shared_store(self.word(offset), value);
+    }
+}
+
 impl Machine for SimMachine {
     type Records = Vec<S2Page>;
     type Contexts = Vec<ContextLock>;
+    type SharedPage<'m> = SharedPageRef<'m>;
     const VMS: bool = true;
 
     fn cpu(&self) -> usize {
@@ -685,6 +708,10 @@ impl Machine for SimMachine {
 
     fn write_page(&self, pfn: Pfn, from: &PageBytes) {
         self.state().pages.insert(pfn, Box::new(*from));
+    }
+
+    fn shared_page(&self, pfn: Pfn) -> SharedPageRef<'_> {
+        SharedPageRef { machine: self, pfn }
     }
 
     fn shared_load_words(&self, at: Pa, words: &mut [u64]) {

@@ -4,7 +4,7 @@
 use super::CpuFeatures;
 use crate::addr::{Pa, Vmid};
 use crate::vcpu::ShadowContext;
-use crate::vcpu::vgic::{Vgic, VgicEntry, VgicExit};
+use crate::vcpu::vgic::{Vgic, VgicEntry};
 
 /// A machine that can run VMs. All methods act on the CPU that calls them.
 pub trait WorldSwitch: CpuFeatures {
@@ -51,8 +51,9 @@ pub trait WorldSwitch: CpuFeatures {
     /// The interrupt interface becomes the vCPU's whose state is `vgic`, with the interrupts of `entry`, and on.
     fn vgic_restore(&self, vgic: &Vgic, entry: &VgicEntry);
 
-    /// Its state goes to `vgic`, what is in it to `exit`, which is empty, and the interface is off.
-    fn vgic_save(&self, vgic: &mut Vgic, exit: &mut VgicExit);
+    /// Its state goes to `vgic`, each list register, by its number, to `show`, and the interface is off. Returns ICH_MISR_EL2,
+    /// and [`crate::vcpu::vgic::EOI_COUNT`] of ICH_HCR_EL2.
+    fn vgic_save(&self, vgic: &mut Vgic, show: impl FnMut(usize, u64)) -> u64;
 
     /// AM-111 `core_handle_sys64`: ELR_EL2 moves past the trapped instruction (D-41), to which no branch has led
     /// (PSTATE.BTYPE is 0: D-123).

@@ -3,7 +3,7 @@
 //! (`spec/layers/10-abi-flows.md` §10.7).
 
 use crate::MAX_CPUS;
-use crate::addr::{Ipa, VCPU_PER_VM, VMID_COUNT, VcpuId, Vmid};
+use crate::addr::{Ipa, Pfn, VCPU_PER_VM, VMID_COUNT, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::{Guard, Held, Lock, rank};
 use crate::machine::Machine;
@@ -174,6 +174,8 @@ pub struct ShadowContext {
     pub vgic: Vgic,
     /// The call that the vCPU is in.
     pub unfinished: Option<Unfinished>,
+    /// The page shared with the host, as it was at the last entry.
+    pub run_page: Option<Pfn>,
 }
 
 impl ShadowContext {
@@ -209,6 +211,7 @@ impl ShadowContext {
         timer: VirtualTimer { ctl: 0, cval: 0 },
         vgic: Vgic::RESET,
         unfinished: None,
+        run_page: None,
     };
 
     /// The instruction at `pc` is over, though the CPU has not executed it. No branch led to the next one (D-123).

@@ -10,7 +10,7 @@ use crate::corevisor::Corevisor;
 use crate::lock::{Held, rank};
 use crate::machine::WorldSwitch;
 use crate::refused::Refused;
-use crate::vcpu::vgic::{VgicEntry, VgicExit};
+use crate::vcpu::vgic::VgicEntry;
 
 /// Who runs when Corevisor is left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,16 +57,16 @@ impl<M: WorldSwitch> Corevisor<M> {
         self.machine().save_sysregs(context);
         self.machine().fpsimd_save_state(context);
         self.machine().timer_save_state(context);
-        let mut interrupts = VgicExit::default();
-        self.machine().vgic_save(&mut context.vgic, &mut interrupts);
+        let page = self.run_page(v, context.run_page);
+        let page = page.unwrap_or_else(|_| unreachable!("it was entered"));
+        let status = self.machine().vgic_save(&mut context.vgic, |n, word| self.set_int_list_register(&page, n, word));
         self.machine().deactivate_traps();
         self.machine().timer_disable_traps();
-        if let Ok(page) = self.run_page(v, vcpu, outer) {
-            self.set_int_vgic(page, &interrupts, context.timer);
-        }
-        if let Err(why) = self.save_shadow_kvm_regs(v, vcpu, context, outer) {
+        self.set_int_status(&page, status, context.timer);
+        if let Err(why) = self.save_shadow_kvm_regs(v, &page, context, outer) {
             self.stop_vm(v, why, context, outer);
         }
+        drop(page);
         self.give_up(v, vcpu, outer);
     }
 
@@ -84,13 +84,14 @@ impl<M: WorldSwitch> Corevisor<M> {
         context: &mut ShadowContext,
         outer: &mut Held<'_, { rank::CONTEXT }>,
     ) -> Result<Next, Refused> {
-        self.set_vcpu_active(v, vcpu, outer)?;
+        let turn = self.set_vcpu_active(v, vcpu, outer)?;
         let mut interrupts = VgicEntry::default();
         let prepared = self.table_of(v, outer).and_then(|root| {
-            self.get_int_vgic(self.run_page(v, vcpu, outer)?, &mut interrupts)?;
-            self.restore_shadow_kvm_regs(v, vcpu, context, outer)?;
-            let cntvoff = self.acquire_lock_vm(v, outer).0.note_run(self.cntvoff());
-            Ok((root, cntvoff))
+            let page = self.run_page(v, turn.info.run_page)?;
+            self.get_int_vgic(&page, &mut interrupts)?;
+            self.restore_shadow_kvm_regs((v, vcpu), &turn, &page, context, outer)?;
+            let note = || self.acquire_lock_vm(v, outer).0.note_run(self.cntvoff());
+            Ok((root, turn.cntvoff.unwrap_or_else(note)))
         });
         let (root, cntvoff) = match prepared {
             Ok(prepared) if self.go_on(v, context, outer) => prepared,
@@ -103,6 +104,7 @@ impl<M: WorldSwitch> Corevisor<M> {
                 return Err(why);
             }
         };
+        context.run_page = turn.info.run_page;
         self.set_per_cpu(Some((v, vcpu)));
         self.machine().vm_el2_restore_state(v, root);
         if self.ran_another(v, vcpu) {

@@ -13,7 +13,7 @@ use crate::machine::WorldSwitch;
 use crate::refused::Refused;
 use crate::trap::inject::Exception;
 use crate::trap::{Class, Syndrome, hpfar_ipa, written_sgi};
-use crate::vm::Power;
+use crate::vm::{Power, Turn};
 
 /// The exception that a dirty word asks for. Of aborts it says no more than that there is one: instruction or data is
 /// what the trusted syndrome says.
@@ -38,11 +38,10 @@ impl<M: WorldSwitch> Corevisor<M> {
     pub fn save_shadow_kvm_regs<const OUTER: u8>(
         &self,
         v: Vmid,
-        vcpu: VcpuId,
+        page: &RunPage<'_, M>,
         context: &mut ShadowContext,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
-        let page = self.run_page(v, vcpu, outer)?;
         let syndrome = Syndrome(context.esr_el2);
         let sgi = || written_sgi(syndrome, self.machine().gic_registers());
         match syndrome.class() {
@@ -70,13 +69,13 @@ impl<M: WorldSwitch> Corevisor<M> {
     /// (D-37), or those of VA-8.
     pub fn restore_shadow_kvm_regs<const OUTER: u8>(
         &self,
-        v: Vmid,
-        vcpu: VcpuId,
+        (v, vcpu): (Vmid, VcpuId),
+        turn: &Turn,
+        page: &RunPage<'_, M>,
         context: &mut ShadowContext,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
-        let page = self.run_page(v, vcpu, outer)?;
-        if self.starts_as_asked(v, vcpu, context, outer)? {
+        if self.starts_as_asked((v, vcpu), turn, context, outer)? {
             return Ok(());
         }
         let mut dirty = context.dirty;
@@ -119,25 +118,26 @@ impl<M: WorldSwitch> Corevisor<M> {
     /// A vCPU that CPU_ON named begins there (D-111). Whether this is one; one that is off runs only if `v` has yet to boot.
     fn starts_as_asked<const OUTER: u8>(
         &self,
-        v: Vmid,
-        vcpu: VcpuId,
+        (v, vcpu): (Vmid, VcpuId),
+        turn: &Turn,
         context: &mut ShadowContext,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<bool, Refused> {
-        let (mut vm, _) = self.acquire_lock_vm(v, outer);
-        if let Some((entry, argument)) = vm.take_start(vcpu) {
-            self.begin_as_asked(vcpu, context, [entry, argument]);
-            return Ok(true);
+        let mut power = turn.info.power;
+        if let Power::Pending { .. } = power {
+            let (mut vm, _) = self.acquire_lock_vm(v, outer);
+            if let Some((entry, argument)) = vm.take_start(vcpu) {
+                self.begin_as_asked(vcpu, context, [entry, argument]);
+                return Ok(true);
+            }
+            power = vm.vcpu(vcpu).power;
         }
-        let boots = context.dirty == ShadowContext::NEVER_RUN && !vm.inc_exe;
-        if vm.vcpu(vcpu).power == Power::Off && !boots {
-            return Err(Refused::State(v));
-        }
-        Ok(false)
+        let boots = context.dirty == ShadowContext::NEVER_RUN && !turn.inc_exe;
+        if power == Power::Off && !boots { Err(Refused::State(v)) } else { Ok(false) }
     }
 
     /// Where the host offers a page, if it does: it can only be where the last exit says that one is missing (D-37).
-    fn offered(&self, page: RunPage, context: &ShadowContext) -> Result<Option<Ipa>, Refused> {
+    fn offered(&self, page: &RunPage<'_, M>, context: &ShadowContext) -> Result<Option<Ipa>, Refused> {
         if context.flags & ShadowContext::PENDING_FAULT == 0 {
             return Ok(None);
         }
@@ -150,7 +150,7 @@ impl<M: WorldSwitch> Corevisor<M> {
 
     /// The exception that the host asks for. It can ask after an abort only, which it may be unable to serve: anywhere else
     /// an exception out of nothing would destroy the state of an interrupted handler (D-95).
-    fn asked_for(&self, page: RunPage, context: &ShadowContext) -> u64 {
+    fn asked_for(&self, page: &RunPage<'_, M>, context: &ShadowContext) -> u64 {
         match Syndrome(context.esr_el2).class() {
             Class::InstructionAbort | Class::DataAbort => self.get_int_flags(page),
             _ => 0,

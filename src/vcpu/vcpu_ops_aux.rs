@@ -104,7 +104,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         &self,
         v: Vmid,
         vcpu: VcpuId,
-        page: RunPage,
+        page: &RunPage<'_, M>,
         context: &mut ShadowContext,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
@@ -147,7 +147,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     }
 
     /// Spec: VA-3. The general registers that the last exit lets the host change get the host's values (D-30).
-    pub(super) fn sync_dirty_to_shadow(&self, page: RunPage, context: &mut ShadowContext) {
+    pub(super) fn sync_dirty_to_shadow(&self, page: &RunPage<'_, M>, context: &mut ShadowContext) {
         let mut left = context.dirty & (u64::MAX >> (64 - context.x.len()));
         while let Some(register) = context.x.get_mut(left.trailing_zeros() as usize) {
             *register = self.get_int_gpr(page, left.trailing_zeros() as usize);
@@ -156,7 +156,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     }
 
     /// Spec: VA-4. The vCPU has nothing to do: the host may let it wait, and the instruction is over.
-    pub(super) fn prep_wfx(&self, page: RunPage, context: &mut ShadowContext) {
+    pub(super) fn prep_wfx(&self, page: &RunPage<'_, M>, context: &mut ShadowContext) {
         /// ISS.TI: WFI or WFE.
         const TI: u64 = 0b11;
         context.dirty = ShadowContext::DIRTY_PC;
@@ -168,7 +168,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     pub(super) fn prep_hvc<const OUTER: u8>(
         &self,
         v: Vmid,
-        page: RunPage,
+        page: &RunPage<'_, M>,
         context: &mut ShadowContext,
         outer: &mut Held<'_, OUTER>,
     ) {
@@ -196,7 +196,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     pub(super) fn prep_abort<const OUTER: u8>(
         &self,
         v: Vmid,
-        page: RunPage,
+        page: &RunPage<'_, M>,
         context: &mut ShadowContext,
         outer: &mut Held<'_, OUTER>,
     ) {
@@ -220,7 +220,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         self.acquire_lock_vm(v, outer).0.flags.contains(VmFlags::SHARED)
     }
 
-    fn prep_device_access(&self, page: RunPage, context: &mut ShadowContext, syndrome: Syndrome, hpfar: u64) {
+    fn prep_device_access(&self, page: &RunPage<'_, M>, context: &mut ShadowContext, syndrome: Syndrome, hpfar: u64) {
         const OFFSET: u64 = 0xFFF;
         let register = syndrome.register();
         context.dirty = ShadowContext::DIRTY_PC;
@@ -261,7 +261,7 @@ impl<M: WorldSwitch> Corevisor<M> {
 
     /// A write to a register that makes SGIs, by which the vCPU asks the host for an interrupt of other vCPUs (D-120): the
     /// host sees which register it is and what is written, the value of `register`, and the instruction is over.
-    pub(super) fn prep_sgi(&self, page: RunPage, context: &mut ShadowContext, register: usize) {
+    pub(super) fn prep_sgi(&self, page: &RunPage<'_, M>, context: &mut ShadowContext, register: usize) {
         context.dirty = ShadowContext::DIRTY_PC;
         if let Some(&value) = context.x.get(register) {
             self.set_int_gpr(page, register, value);
@@ -276,7 +276,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     pub(super) fn post_handle_shadow_s2pt_fault<const OUTER: u8>(
         &self,
         v: Vmid,
-        page: RunPage,
+        page: &RunPage<'_, M>,
         ipa: Ipa,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {

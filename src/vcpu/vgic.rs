@@ -12,12 +12,9 @@ pub mod v2;
 use crate::refused::Refused;
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
-use core::iter;
 
 /// List registers in the run page. Hardware has no more.
 pub const LIST_REGISTERS: usize = 16;
-/// Words that an entry reads, at most: ICH_HCR and the list registers.
-const ENTRY_WORDS: usize = 1 + LIST_REGISTERS;
 
 /// The virtual interrupt interface that the hardware has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,39 +160,42 @@ impl Vgic {
 /// What an entry puts into the interface. Filled where it is: a copy costs as much as all the rest of it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct VgicEntry {
-    /// What the run page says: ICH_HCR, and then as many list registers as there are.
-    words: ArrayVec<u64, ENTRY_WORDS>,
-}
-
-/// What an exit finds in it.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct VgicExit {
-    /// As many list registers as there are.
-    pub list: ArrayVec<u64, LIST_REGISTERS>,
-    /// ICH_MISR, and [`EOI_COUNT`] of ICH_HCR.
-    pub status: u64,
+    /// ICH_HCR, as the run page says.
+    control: u64,
+    /// List registers, likewise, as many as there are.
+    list: ArrayVec<u64, LIST_REGISTERS>,
+    /// All but so many of the first are zero.
+    used: usize,
 }
 
 impl VgicEntry {
-    /// Takes the words from `load`, which fills as many as it is given.
+    /// Takes the words from `load`, each once: ICH_HCR as word 0, and as many list registers as there are.
     ///
     /// # Errors
     /// [`Refused::Interrupts`] with the number of the first word that hardware can't be given.
-    pub fn fill(&mut self, interface: Interface, load: impl FnOnce(&mut [u64])) -> Result<(), Refused> {
+    #[inline(always)]
+    pub fn fill(&mut self, interface: Interface, load: impl Fn(usize) -> u64) -> Result<(), Refused> {
         let Interface { list_registers, ids } = interface;
-        self.words.clear();
+        *self = Self::default();
         if list_registers == 0 {
             return Ok(());
         }
-        self.words.extend(iter::repeat_n(0, 1 + list_registers.min(LIST_REGISTERS)));
-        load(&mut self.words);
-        if self.words.iter().all(|&word| word == 0) {
-            return Ok(());
+        self.control = load(0);
+        for n in 0..list_registers.min(LIST_REGISTERS) {
+            let word = load(1 + n);
+            self.list.push(word);
+            if word != 0 {
+                self.used = n + 1;
+            }
         }
-        if self.words[0] & !Control::all().bits() != 0 {
+        if self.control == 0 && self.used == 0 { Ok(()) } else { self.check(ids) }
+    }
+
+    fn check(&self, ids: Ids) -> Result<(), Refused> {
+        if self.control & !Control::all().bits() != 0 {
             return Err(Refused::Interrupts(0));
         }
-        let list = self.list();
+        let list = self.used();
         let wrong = list.iter().enumerate().position(|(n, &word)| {
             let (register, before) = (ListRegister(word), &list[..n]);
             !(register.is_regular()
@@ -206,12 +206,17 @@ impl VgicEntry {
 
     /// Of ICH_HCR.
     pub fn control(&self) -> Control {
-        Control::from_bits_truncate(self.words.first().copied().unwrap_or(0))
+        Control::from_bits_truncate(self.control)
     }
 
     /// List registers.
     pub fn list(&self) -> &[u64] {
-        self.words.get(1..).unwrap_or(&[])
+        &self.list
+    }
+
+    /// The first of them; all others are zero.
+    pub fn used(&self) -> &[u64] {
+        &self.list[..self.used]
     }
 }
 

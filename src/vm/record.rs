@@ -220,6 +220,12 @@ impl VmInfo {
         bits.map(|(i, _)| 1 << i).sum()
     }
 
+    /// What an entry of `vcpu` has to know.
+    pub fn turn(&self, vcpu: VcpuId) -> Turn {
+        let cntvoff = self.cntvoff.filter(|_| self.generation.is_none());
+        Turn { info: *self.vcpu(vcpu), inc_exe: self.inc_exe, cntvoff }
+    }
+
     /// One of its vCPUs is about to run: what was saved of it is the past from now on. Returns the offset of its virtual
     /// counter: `cntvoff`, if it is the first.
     pub fn note_run(&mut self, cntvoff: u64) -> u64 {
@@ -233,6 +239,18 @@ impl VmInfo {
     pub fn is_active(&self) -> bool {
         self.vcpus.iter().any(|vcpu| vcpu.state == VcpuState::Active)
     }
+}
+
+/// What the record of a VM says when a CPU makes one of its vCPUs ACTIVE ([`Corevisor::set_vcpu_active`]): of that vCPU, and
+/// of what stays as it is as long as one is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// The vCPU. Its power can still change while it is not entered.
+    pub info: VcpuInfo,
+    /// [`VmInfo::inc_exe`].
+    pub inc_exe: bool,
+    /// The offset of its virtual counter; `None` as long as [`VmInfo::note_run`] has anything to note.
+    pub cntvoff: Option<u64>,
 }
 
 /// How far the destruction of a VM is.

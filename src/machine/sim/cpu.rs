@@ -4,7 +4,7 @@
 use super::SimMachine;
 use crate::addr::{HOSTVISOR, Pa, Vmid};
 use crate::machine::{Machine, WorldSwitch};
-use crate::vcpu::vgic::{self, LIST_REGISTERS, Vgic, VgicEntry, VgicExit};
+use crate::vcpu::vgic::{self, LIST_REGISTERS, Vgic, VgicEntry};
 use crate::vcpu::{ShadowContext, Sys};
 use std::sync::PoisonError;
 use std::vec::Vec;
@@ -169,14 +169,15 @@ impl WorldSwitch for SimMachine {
         });
     }
 
-    fn vgic_save(&self, vgic: &mut Vgic, exit: &mut VgicExit) {
+    fn vgic_save(&self, vgic: &mut Vgic, mut show: impl FnMut(usize, u64)) -> u64 {
         let list_registers = self.virtual_interface().list_registers;
         self.with_cpu(|cpu| {
             *vgic = core::mem::take(&mut cpu.registers.vgic);
             let hcr = core::mem::take(&mut cpu.ich_hcr);
             let status = core::mem::take(&mut cpu.ich_misr) | hcr & vgic::EOI_COUNT;
-            exit.list.extend(core::mem::take(&mut cpu.list).into_iter().take(list_registers));
-            exit.status = status;
+            let list = core::mem::take(&mut cpu.list);
+            list.into_iter().take(list_registers).enumerate().for_each(|(n, word)| show(n, word));
+            status
         })
     }
 

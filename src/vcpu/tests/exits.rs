@@ -184,8 +184,8 @@ fn a_class_that_can_not_leave_is_refused() {
     let guest = Guest::new();
     let mut context = ShadowContext { ec: exit::TRAP, esr_el2: esr(0x17, 0), ..ShadowContext::ZERO };
     let before = context.clone();
-    let held = &mut Held::nothing();
-    let done = guest.core.save_shadow_kvm_regs(vm(2), super::vcpu(0), &mut context, held);
+    let page = guest.core.run_page(vm(2), Some(super::run_page(0))).unwrap();
+    let done = guest.core.save_shadow_kvm_regs(vm(2), &page, &mut context, &mut Held::nothing());
     assert_eq!((done, context), (Err(Refused::Exit(esr(0x17, 0))), before));
 }
 

@@ -3,6 +3,8 @@
 
 use super::{Control, Ids, Interface, VgicEntry, v2};
 use crate::refused::Refused;
+use core::cell::RefCell;
+use std::vec::Vec;
 
 const V3: Interface = Interface { list_registers: 4, ids: Ids::V3 { end: 1 << 16 } };
 const V2: Interface = Interface { list_registers: 4, ids: Ids::V2 };
@@ -20,7 +22,7 @@ fn physical(id: u64) -> u64 {
 /// Asks for `list`, in list registers from 0 on.
 fn ask(interface: Interface, list: &[u64]) -> Result<VgicEntry, Refused> {
     let mut entry = VgicEntry::default();
-    entry.fill(interface, |words| words[1..][..list.len()].copy_from_slice(list)).map(|()| entry)
+    entry.fill(interface, |n| n.checked_sub(1).and_then(|n| list.get(n)).copied().unwrap_or(0)).map(|()| entry)
 }
 
 // Tests: CS-4
@@ -44,6 +46,8 @@ fn what_hardware_can_hold_is_accepted_as_it_is() {
     for (interface, list) in all {
         let entry = ask(interface, list).unwrap_or_else(|why| panic!("{list:x?}: {why}"));
         assert_eq!((entry.list(), entry.control()), (list.as_ref(), Control::empty()));
+        let (used, rest) = list.split_at(entry.used().len());
+        assert!(entry.used() == used && used.last() != Some(&0) && rest.iter().all(|&word| word == 0), "{list:x?}");
     }
 }
 
@@ -98,9 +102,14 @@ fn no_interrupt_is_in_two_list_registers() {
 #[test]
 fn list_registers_that_are_not_there_are_not_looked_at() {
     for (interface, words) in [(Interface::NONE, 0), (V3, 5), (Interface { list_registers: 16, ..V3 }, 17)] {
-        let (mut entry, mut asked) = (VgicEntry::default(), 0);
-        assert_eq!(entry.fill(interface, |words| asked = words.len()), Ok(()));
-        assert_eq!((asked, entry.list().len()), (words, interface.list_registers));
+        let (mut entry, asked) = (VgicEntry::default(), RefCell::new(Vec::new()));
+        let load = |n| {
+            asked.borrow_mut().push(n);
+            0
+        };
+        assert_eq!(entry.fill(interface, load), Ok(()));
+        assert_eq!(asked.into_inner(), (0..words).collect::<Vec<_>>(), "each once");
+        assert_eq!((entry.list().len(), entry.used().len()), (interface.list_registers, 0));
     }
     let all = Interface { list_registers: 16, ..V3 };
     let list: [u64; 16] = core::array::from_fn(|i| PENDING | (32 + i as u64));
@@ -113,7 +122,7 @@ fn list_registers_that_are_not_there_are_not_looked_at() {
 fn of_ich_hcr_the_host_has_the_conditions_of_the_maintenance_interrupt() {
     let ask = |interface, control| {
         let mut entry = VgicEntry::default();
-        entry.fill(interface, |words| words[0] = control).map(|()| entry.control().bits())
+        entry.fill(interface, |n| if n == 0 { control } else { 0 }).map(|()| entry.control().bits())
     };
     for bit in 0..64 {
         let (control, allowed) = (1 << bit, (1..=7).contains(&bit));

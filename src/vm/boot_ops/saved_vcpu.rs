@@ -123,6 +123,7 @@ fn system_registers(context: &mut ShadowContext, power: &mut Power, mut each: im
         timer: VirtualTimer { ctl, cval },
         vgic: Vgic { vmcr, ap0r, ap1r },
         unfinished,
+        run_page: _, // the next entry's business
     } = context;
     let others = [elr_el1, spsr_el1, sp_el1, far_el2, hpfar_el2, hcr_el2, ec, dirty, flags, esr_el2];
     let interface = iter::once(vmcr).chain(ap0r).chain(ap1r);

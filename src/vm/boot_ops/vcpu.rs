@@ -6,10 +6,11 @@ use crate::corevisor::Corevisor;
 use crate::lock::Held;
 use crate::machine::Machine;
 use crate::refused::Refused;
-use crate::vm::{VcpuState, VmState};
+use crate::vm::{Turn, VcpuState, VmState};
 
 impl<M: Machine> Corevisor<M> {
-    /// Spec: BO-2. vCPU `vcpu` of `v` is this CPU's from now on, with its shadow context. Lock VM(v).
+    /// Spec: BO-2. vCPU `vcpu` of `v` is this CPU's from now on, with its shadow context. Returns what an entry has to know of
+    /// it, so that it need not ask again. Lock VM(v).
     ///
     /// # Errors
     /// [`Refused::State`] if another CPU runs it, it does not exist, or `v` is not verified or being destroyed.
@@ -18,13 +19,13 @@ impl<M: Machine> Corevisor<M> {
         v: Vmid,
         vcpu: VcpuId,
         outer: &mut Held<'_, OUTER>,
-    ) -> Result<(), Refused> {
+    ) -> Result<Turn, Refused> {
         let (mut vm, _) = self.acquire_lock_vm(v, outer);
         if vm.state != VmState::Verified || vm.destroying.is_some() || vm.vcpu(vcpu).state != VcpuState::Ready {
             return Err(Refused::State(v));
         }
         vm.vcpu_mut(vcpu).state = VcpuState::Active;
-        Ok(())
+        Ok(vm.turn(vcpu))
     }
 
     /// Spec: BO-3. This CPU is done with the vCPU. What the VM's state is does not matter: it may have been powered off

@@ -49,6 +49,7 @@ fn busy_context() -> ShadowContext {
         timer: VirtualTimer { ctl: 18, cval: 19 },
         vgic: Vgic { vmcr: 16, ap0r: [17, 18, 19, 20], ap1r: [21, 22, 23, 24] },
         unfinished: Some(Unfinished { call: 11, ipa: ipa(0x8000_0000), size: 16, done: 17 }),
+        run_page: None,
     }
 }
 

@@ -129,7 +129,7 @@ fn while_a_vm_is_being_destroyed_everything_else_is_refused() {
         |core, v| core.set_boot_info(v, ipa(GUEST), 1, [0; 64], &mut Held::nothing()).map(|_| ()),
         |core, v| core.remap_vm_image(v, pfn(BLOCK), 0, &mut Held::nothing()),
         |core, v| core.verify_and_load_images(v, &mut Held::nothing()).map(|_| ()),
-        |core, v| core.set_vcpu_active(v, vcpu(0), &mut Held::nothing()),
+        |core, v| core.set_vcpu_active(v, vcpu(0), &mut Held::nothing()).map(|_| ()),
         |core, v| core.map_io(v, ipa(GUEST), Pa::new(0x0900_0000).unwrap(), &mut Held::nothing()),
     ];
     for call in calls {

@@ -170,16 +170,14 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
             let (v, vcpu) = s.current()?;
             s.table(v);
             s.ask(v, vcpu, false);
-            let (mut context, mut held) = s.core.context(v, vcpu, &mut nothing).ok()?;
+            let (context, mut held) = s.core.context(v, vcpu, &mut nothing).ok()?;
             // A setter of the specification's can make a vCPU one that has run (D-111).
             if context.dirty != ShadowContext::NEVER_RUN {
                 s.core.acquire_lock_vm(v, &mut held).0.vcpu_mut(vcpu).power = Power::On;
             }
-            done(if name == "save_shadow_kvm_regs" {
-                s.core.save_shadow_kvm_regs(v, vcpu, &mut context, &mut held)
-            } else {
-                s.core.restore_shadow_kvm_regs(v, vcpu, &mut context, &mut held)
-            })
+            drop((context, held));
+            let function = if name == "save_shadow_kvm_regs" { Auxiliary::Save } else { Auxiliary::Restore };
+            done(s.core.auxiliary(function, v, vcpu))
         }
         _ => Some(Did::Unknown),
     }

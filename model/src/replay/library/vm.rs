@@ -213,7 +213,7 @@ pub fn call(s: &mut Library, name: &str, args: &Args) -> Row {
         }
         // BA-1 is BO-8's alone in the library, which has asked all that it relies on.
         "unmap_and_load_vm_image" => Some(Did::Nothing),
-        "set_vcpu_active" => done(core.set_vcpu_active(args.v(0)?, args.vcpu(1)?, &mut nothing)),
+        "set_vcpu_active" => done(core.set_vcpu_active(args.v(0)?, args.vcpu(1)?, &mut nothing).map(|_| ())),
         "set_vcpu_inactive" => done(core.set_vcpu_inactive(args.v(0)?, args.vcpu(1)?, &mut nothing)),
         "set_vm_poweroff" => {
             core.set_vm_poweroff(args.v(0)?, &mut nothing);
