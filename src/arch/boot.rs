@@ -174,7 +174,7 @@ fn map_all_ram(platform: &Platform<'_>, tree: Range) -> Result<(), BootError> {
 }
 
 /// The map that stays: the image, the carve-out without the pages below the stacks, the console, and each CPU's window
-/// to one page ([`fixmap`]). Nothing of the host's, nor of VMs'.
+/// to two pages ([`fixmap`]). Nothing of the host's, nor of VMs'.
 fn keep_map(platform: &Platform<'_>, carve_out: &CarveOut) -> Result<(), BootError> {
     let mut map = El2Map::with_image()?;
     if let Some(uart) = platform.uart {
