@@ -1,31 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// EL2's exception vectors. From the host or a VM: x0 to x30 go to the stack, Rust decides who is next, whose registers are
-// there then. From EL2 itself: the end, told on a stack of its own (the old one may be what broke).
+// EL2's exception vectors. From the host or a VM: x0 to x30 go to where this CPU keeps those of who runs, the host's frame
+// or the vCPU's context; Rust decides who is next, and so whose are to be loaded. From EL2 itself: the end, told on a stack
+// of its own (the old one may be what broke).
 
-    .equ    FRAME, 256                  // x0 to x30, and 8 bytes to keep the stack aligned
     .equ    PERCPU_EPITAPH, 8           // offset of PerCpu.epitaph
+    .equ    PERCPU_FRAME, 264           // offset of PerCpu.frame
+
+    // x0 = where x0 to x30 of who runs are kept.
+    .macro  load_frame
+    mrs     x0, tpidr_el2
+    bic     x0, x0, #0x7f               // the low bits are the CPU's index
+    ldr     x0, [x0, #PERCPU_FRAME]
+    .endm
 
     .macro  from_lower handler
     .balign 0x80
-    sub     sp, sp, #FRAME
-    stp     x0, x1, [sp]
-    stp     x2, x3, [sp, #16]
-    stp     x4, x5, [sp, #32]
-    stp     x6, x7, [sp, #48]
-    stp     x8, x9, [sp, #64]
-    stp     x10, x11, [sp, #80]
-    stp     x12, x13, [sp, #96]
-    stp     x14, x15, [sp, #112]
-    stp     x16, x17, [sp, #128]
-    stp     x18, x19, [sp, #144]
-    stp     x20, x21, [sp, #160]
-    stp     x22, x23, [sp, #176]
-    stp     x24, x25, [sp, #192]
-    stp     x26, x27, [sp, #208]
-    stp     x28, x29, [sp, #224]
-    str     x30, [sp, #240]
-    mov     x0, sp
+    stp     x0, x1, [sp, #-16]!
+    load_frame
+    stp     x2, x3, [x0, #16]
+    ldp     x2, x3, [sp], #16
+    stp     x2, x3, [x0]
+    stp     x4, x5, [x0, #32]
+    stp     x6, x7, [x0, #48]
+    stp     x8, x9, [x0, #64]
+    stp     x10, x11, [x0, #80]
+    stp     x12, x13, [x0, #96]
+    stp     x14, x15, [x0, #112]
+    stp     x16, x17, [x0, #128]
+    stp     x18, x19, [x0, #144]
+    stp     x20, x21, [x0, #160]
+    stp     x22, x23, [x0, #176]
+    stp     x24, x25, [x0, #192]
+    stp     x26, x27, [x0, #208]
+    stp     x28, x29, [x0, #224]
+    str     x30, [x0, #240]
     mov     x29, xzr
     adr     x30, return_to_lower
     b       \handler
@@ -65,22 +74,23 @@ vectors:
     .balign 0x80
 
 return_to_lower:
-    ldp     x2, x3, [sp, #16]
-    ldp     x4, x5, [sp, #32]
-    ldp     x6, x7, [sp, #48]
-    ldp     x8, x9, [sp, #64]
-    ldp     x10, x11, [sp, #80]
-    ldp     x12, x13, [sp, #96]
-    ldp     x14, x15, [sp, #112]
-    ldp     x16, x17, [sp, #128]
-    ldp     x18, x19, [sp, #144]
-    ldp     x20, x21, [sp, #160]
-    ldp     x22, x23, [sp, #176]
-    ldp     x24, x25, [sp, #192]
-    ldp     x26, x27, [sp, #208]
-    ldp     x28, x29, [sp, #224]
-    ldr     x30, [sp, #240]
-    ldp     x0, x1, [sp], #FRAME
+    load_frame
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldp     x12, x13, [x0, #96]
+    ldp     x14, x15, [x0, #112]
+    ldp     x16, x17, [x0, #128]
+    ldp     x18, x19, [x0, #144]
+    ldp     x20, x21, [x0, #160]
+    ldp     x22, x23, [x0, #176]
+    ldp     x24, x25, [x0, #192]
+    ldp     x26, x27, [x0, #208]
+    ldp     x28, x29, [x0, #224]
+    ldr     x30, [x0, #240]
+    ldp     x0, x1, [x0]
     eret
     dsb     nsh                         // no speculation past the return
     isb

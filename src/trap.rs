@@ -38,18 +38,5 @@ pub use vm_call::MAX_MMIO_ADDR;
 pub use vm_sysreg::RegisterName;
 pub(crate) use vm_sysreg::written_sgi;
 
-/// The host's x0 to x30 as the vectors saved them: its shadow context (AM-99 `host_to_core`, AM-101 `core_to_host`).
+/// x0 to x30.
 pub type Registers = [u64; 31];
-
-/// `*to = *from`, in parts that the compiler copies by registers: a whole one is a call of `memcpy`, twice as long, and
-/// each switch of worlds has four.
-pub(crate) fn copy_registers(to: &mut Registers, from: &Registers) {
-    let (to_parts, to_rest) = to.as_chunks_mut::<4>();
-    let (from_parts, from_rest) = from.as_chunks::<4>();
-    for (to, from) in to_parts.iter_mut().zip(from_parts) {
-        *to = *from;
-    }
-    for (to, from) in to_rest.iter_mut().zip(from_rest) {
-        *to = *from;
-    }
-}

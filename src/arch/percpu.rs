@@ -2,8 +2,10 @@
 //! What each CPU has of its own; TPIDR_EL2 points to it.
 
 use crate::MAX_CPUS;
+use crate::trap::Registers;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use tock_registers::interfaces::{Readable, Writeable};
 
 /// x0 to x30 and SP at an exception that EL2 can't survive; written by boot/vectors.S.
@@ -15,16 +17,32 @@ pub struct PerCpu {
     /// Top of the CPU's stack.
     stack_top: AtomicU64,
     epitaph: UnsafeCell<Epitaph>,
+    /// Where x0 to x30 of who runs below EL2 go at an exception, and come from at the return: [`Self::host`], or the context
+    /// of the vCPU that runs here.
+    frame: AtomicPtr<Registers>,
+    /// The host's.
+    host: UnsafeCell<Registers>,
 }
 
 // The address and the CPU's index share a register.
 const _: () = assert!(MAX_CPUS.is_power_of_two() && MAX_CPUS <= align_of::<PerCpu>());
+const _: () = assert!(offset_of!(PerCpu, epitaph) == 8 && offset_of!(PerCpu, frame) == 264);
 
-// SAFETY: the epitaph is written by its own CPU only, by assembly that never returns; the rest is atomic.
+// SAFETY: the epitaph is written by its own CPU only, by assembly that never returns, and so are the host's registers, where
+// `host_registers` lends them; the rest is atomic.
 unsafe impl Sync for PerCpu {}
 
 static PER_CPU: [PerCpu; MAX_CPUS] =
-    [const { PerCpu { stack_top: AtomicU64::new(0), epitaph: UnsafeCell::new([0; 32]) } }; MAX_CPUS];
+    [const { PerCpu::NEW }; MAX_CPUS];
+
+impl PerCpu {
+    const NEW: Self = Self {
+        stack_top: AtomicU64::new(0),
+        epitaph: UnsafeCell::new([0; 32]),
+        frame: AtomicPtr::new(core::ptr::null_mut()),
+        host: UnsafeCell::new([0; 31]),
+    };
+}
 
 /// One `T` for each CPU, which only that CPU gets at.
 pub struct Own<T>([UnsafeCell<T>; MAX_CPUS]);
@@ -51,9 +69,35 @@ pub fn become_cpu(index: usize) {
     aarch64_cpu::registers::TPIDR_EL2.set(context(index));
 }
 
-/// Gives CPU `index` its stack.
+/// Gives CPU `index` its stack, and a place for the host's registers.
 pub fn set_up(index: usize, stack_top: u64) {
-    PER_CPU[index].stack_top.store(stack_top, Ordering::Relaxed);
+    let cpu = &PER_CPU[index];
+    cpu.stack_top.store(stack_top, Ordering::Relaxed);
+    cpu.frame.store(cpu.host.get(), Ordering::Relaxed);
+}
+
+/// The host's x0 to x30, as they were when it last stopped on the CPU that runs this.
+///
+/// # Safety
+/// Once in each exception from below EL2, and not used after the return from it.
+#[inline(always)]
+pub unsafe fn host_registers<'a>() -> &'a mut Registers {
+    // SAFETY: this CPU's own; only the vectors access them besides, before and after.
+    unsafe { &mut *PER_CPU[index()].host.get() }
+}
+
+/// The host runs next on this CPU, with its [`host_registers`].
+#[inline(always)]
+pub fn run_host() {
+    let cpu = &PER_CPU[index()];
+    cpu.frame.store(cpu.host.get(), Ordering::Relaxed);
+}
+
+/// A vCPU runs next on this CPU, with these registers. They are the vectors' until it has stopped again: nobody else may
+/// access them then.
+#[inline(always)]
+pub fn run_vcpu(registers: &mut Registers) {
+    PER_CPU[index()].frame.store(registers, Ordering::Relaxed);
 }
 
 /// Writes all of it to memory, where a CPU that starts with its MMU off reads it.

@@ -20,6 +20,24 @@ macro_rules! read_sysreg {
     }};
 }
 
+/// Reads two, as [`read_sysreg!`] does: an array that can go to memory by one instruction.
+#[macro_export]
+macro_rules! read_sysregs {
+    ($first:literal, $second:literal) => {{
+        #[inline(always)]
+        fn read() -> [u64; 2] {
+            let (first, second): (u64, u64);
+            // SAFETY: as in `read_sysreg`.
+            unsafe {
+                core::arch::asm!(concat!("mrs {}, ", $first), concat!("mrs {}, ", $second), out(reg) first,
+                    out(reg) second, options(nomem, nostack, preserves_flags));
+            }
+            [first, second]
+        }
+        read()
+    }};
+}
+
 /// Writes a system register by its assembler name.
 ///
 /// # Safety
@@ -41,6 +59,18 @@ macro_rules! write_el1_sysreg {
     ($name:literal, $value:expr) => {
         core::arch::asm!(concat!("msr ", $name, ", {}"), in(reg) $value as u64,
             options(nomem, nostack, preserves_flags))
+    };
+}
+
+/// Writes two of them.
+///
+/// # Safety
+/// As for [`write_sysreg`].
+#[macro_export]
+macro_rules! write_el1_sysregs {
+    ($first:literal, $first_value:expr, $second:literal, $second_value:expr) => {
+        core::arch::asm!(concat!("msr ", $first, ", {}"), concat!("msr ", $second, ", {}"), in(reg) $first_value as u64,
+            in(reg) $second_value as u64, options(nomem, nostack, preserves_flags))
     };
 }
 

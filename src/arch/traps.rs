@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Traps from the host and from VMs, called by boot/vectors.S with the registers of who ran: layers TrapHandlerRaw and
-//! TrapHandler (`spec/layers/09-traps.md` §9.4, §9.5). On return the registers are those of who is next.
+//! Traps from the host and from VMs, called by boot/vectors.S when the general registers of who ran are saved: layers
+//! TrapHandlerRaw and TrapHandler (`spec/layers/09-traps.md` §9.4, §9.5). On return those of who is next are loaded.
 
 use super::machine::{Hardware, firmware_call};
 use super::{fatal, host_cpu, image, percpu};
@@ -52,8 +52,10 @@ pub fn on_a_stack(fp: u64) -> bool {
 
 /// A synchronous exception from EL1 or EL0.
 #[unsafe(no_mangle)]
-extern "C" fn lower_sync(regs: &mut Registers) {
+extern "C" fn lower_sync() {
     let core = core_or_park();
+    // SAFETY: the vectors' one call.
+    let regs = unsafe { percpu::host_registers() };
     if core.current().is_some() {
         core.vm_exit_handler(Exit::Trap, regs, &mut Held::nothing());
     } else {
@@ -63,17 +65,21 @@ extern "C" fn lower_sync(regs: &mut Registers) {
 
 /// An interrupt while a VM ran. It stays pending, for the host to take.
 #[unsafe(no_mangle)]
-extern "C" fn lower_irq(regs: &mut Registers) {
+extern "C" fn lower_irq() {
     let core = core_or_park();
+    // SAFETY: the vectors' one call.
+    let regs = unsafe { percpu::host_registers() };
     assert!(core.current().is_some(), "the host's interrupts do not come to EL2");
     core.vm_exit_handler(Exit::Irq, regs, &mut Held::nothing());
 }
 
 /// A physical SError.
 #[unsafe(no_mangle)]
-extern "C" fn lower_serror(regs: &mut Registers) {
+extern "C" fn lower_serror() {
     let core = core_or_park();
     if core.current().is_some() {
+        // SAFETY: the vectors' one call.
+        let regs = unsafe { percpu::host_registers() };
         log::warn!("SError while a VM ran: esr={:#x}", read_sysreg!("esr_el2"));
         core.vm_exit_handler(Exit::SError, regs, &mut Held::nothing());
     } else {

@@ -2,13 +2,14 @@
 //! A CPU's EL1 registers change hands between the host and a VM (`spec/layers/01-machine.md` §1.8).
 
 use super::machine::Hardware;
-use super::{fpsimd, vm_traps};
+use super::{fpsimd, percpu, vm_traps};
 use crate::addr::{HOSTVISOR, Pa, Vmid};
 use crate::machine::WorldSwitch;
+use crate::trap::Registers;
 use crate::trap::inject::Pstate;
 use crate::vcpu::vgic::{Vgic, VgicEntry};
 use crate::vcpu::{ShadowContext, Sys, VirtualTimer};
-use crate::{read_sysreg, write_el1_sysreg, write_sysreg};
+use crate::{read_sysreg, read_sysregs, write_el1_sysreg, write_el1_sysregs, write_sysreg};
 use aarch64_cpu::asm::barrier;
 
 /// TCR_EL1.EPD0, EPD1: no walks.
@@ -18,15 +19,16 @@ const EL1PCTEN: u64 = 1 << 0;
 /// CNTHCTL_EL2.EL1PCEN: so is the physical timer.
 const EL1PCEN: u64 = 1 << 1;
 
-/// Calls a macro with all system registers of a context that are the same register at EL1, but for TCR_EL1.
-macro_rules! for_each_register {
+/// Calls a macro with the system registers of a context that are the same register at EL1, but for SCTLR_EL1 and TCR_EL1: in
+/// pairs that are neighbours in memory, which take three instructions and not four.
+macro_rules! for_each_pair {
     ($do:ident) => {
         $do!(
-            CsselrEl1 "csselr_el1", SctlrEl1 "sctlr_el1", CpacrEl1 "cpacr_el1", Ttbr0El1 "ttbr0_el1",
-            Ttbr1El1 "ttbr1_el1", EsrEl1 "esr_el1", Afsr0El1 "afsr0_el1", Afsr1El1 "afsr1_el1", FarEl1 "far_el1",
-            MairEl1 "mair_el1", VbarEl1 "vbar_el1", ContextidrEl1 "contextidr_el1", TpidrEl0 "tpidr_el0",
-            TpidrroEl0 "tpidrro_el0", TpidrEl1 "tpidr_el1", AmairEl1 "amair_el1", CntkctlEl1 "cntkctl_el1",
-            ParEl1 "par_el1", MdscrEl1 "mdscr_el1"
+            CpacrEl1 "cpacr_el1" Ttbr0El1 "ttbr0_el1", EsrEl1 "esr_el1" Afsr0El1 "afsr0_el1",
+            Afsr1El1 "afsr1_el1" FarEl1 "far_el1", MairEl1 "mair_el1" VbarEl1 "vbar_el1",
+            ContextidrEl1 "contextidr_el1" TpidrEl0 "tpidr_el0", TpidrroEl0 "tpidrro_el0" TpidrEl1 "tpidr_el1",
+            AmairEl1 "amair_el1" CntkctlEl1 "cntkctl_el1", ParEl1 "par_el1" MdscrEl1 "mdscr_el1",
+            MpidrEl1 "vmpidr_el2" CsselrEl1 "csselr_el1"
         )
     };
 }
@@ -35,8 +37,8 @@ macro_rules! for_each_register {
 macro_rules! for_each_key {
     ($do:ident) => {
         $do!(
-            0 "S3_0_C2_C1_0", 1 "S3_0_C2_C1_1", 2 "S3_0_C2_C1_2", 3 "S3_0_C2_C1_3", 4 "S3_0_C2_C2_0",
-            5 "S3_0_C2_C2_1", 6 "S3_0_C2_C2_2", 7 "S3_0_C2_C2_3", 8 "S3_0_C2_C3_0", 9 "S3_0_C2_C3_1"
+            0 "S3_0_C2_C1_0" 1 "S3_0_C2_C1_1", 2 "S3_0_C2_C1_2" 3 "S3_0_C2_C1_3", 4 "S3_0_C2_C2_0" 5 "S3_0_C2_C2_1",
+            6 "S3_0_C2_C2_2" 7 "S3_0_C2_C2_3", 8 "S3_0_C2_C3_0" 9 "S3_0_C2_C3_1"
         )
     };
 }
@@ -60,55 +62,70 @@ impl WorldSwitch for Hardware {
         context.hpfar_el2 = read_sysreg!("hpfar_el2");
     }
 
+    /// The vectors have left them there.
+    #[inline(always)]
+    fn host_to_core(&self, _context: &mut ShadowContext, _regs: &Registers) {}
+
+    #[inline(always)]
+    fn vm_to_core(&self, _context: &mut ShadowContext, _regs: &Registers) {}
+
+    #[inline(always)]
+    fn core_to_host(&self, _context: &ShadowContext, _regs: &mut Registers) {
+        percpu::run_host();
+    }
+
+    #[inline(always)]
+    fn core_to_vm(&self, context: &mut ShadowContext, _regs: &mut Registers) {
+        percpu::run_vcpu(&mut context.x);
+    }
+
     fn save_sysregs(&self, context: &mut ShadowContext) {
         macro_rules! save {
-            ($($register:ident $name:literal),*) => {
-                $(context.sys[Sys::$register] = read_sysreg!($name);)*
+            ($($first:ident $first_name:literal $second:ident $second_name:literal),*) => {
+                $([context.sys[Sys::$first], context.sys[Sys::$second]] = read_sysregs!($first_name, $second_name);)*
             };
         }
         macro_rules! save_keys {
-            ($($key:literal $name:literal),*) => {
-                $(context.keys[$key] = read_sysreg!($name);)*
+            ($($first:literal $first_name:literal $second:literal $second_name:literal),*) => {
+                $([context.keys[$first], context.keys[$second]] = read_sysregs!($first_name, $second_name);)*
             };
         }
-        for_each_register!(save);
+        for_each_pair!(save);
         if vm_traps::has_pointer_authentication() {
             for_each_key!(save_keys);
         }
+        context.sys[Sys::SctlrEl1] = read_sysreg!("sctlr_el1");
+        context.sys[Sys::Ttbr1El1] = read_sysreg!("ttbr1_el1");
         context.sys[Sys::TcrEl1] = read_sysreg!("tcr_el1");
-        context.sys[Sys::MpidrEl1] = read_sysreg!("vmpidr_el2");
-        context.sp_el0 = read_sysreg!("sp_el0");
-        context.sp_el1 = read_sysreg!("sp_el1");
-        context.elr_el1 = read_sysreg!("elr_el1");
-        context.spsr_el1 = read_sysreg!("spsr_el1");
-        context.pc = read_sysreg!("elr_el2");
-        context.pstate = read_sysreg!("spsr_el2");
+        [context.sp_el0, context.sp_el1] = read_sysregs!("sp_el0", "sp_el1");
+        [context.elr_el1, context.spsr_el1] = read_sysregs!("elr_el1", "spsr_el1");
+        [context.pc, context.pstate] = read_sysregs!("elr_el2", "spsr_el2");
     }
 
     fn restore_sysregs(&self, context: &ShadowContext) {
         macro_rules! restore {
-            ($($register:ident $name:literal),*) => {
-                $(write_el1_sysreg!($name, context.sys[Sys::$register]);)*
+            ($($first:ident $first_name:literal $second:ident $second_name:literal),*) => {
+                $(write_el1_sysregs!(
+                    $first_name, context.sys[Sys::$first], $second_name, context.sys[Sys::$second]
+                );)*
             };
         }
         macro_rules! restore_keys {
-            ($($key:literal $name:literal),*) => {
-                $(write_el1_sysreg!($name, context.keys[$key]);)*
+            ($($first:literal $first_name:literal $second:literal $second_name:literal),*) => {
+                $(write_el1_sysregs!($first_name, context.keys[$first], $second_name, context.keys[$second]);)*
             };
         }
         // SAFETY: registers of EL1 and EL0, which do not run until they are complete, and those that ERET uses.
         unsafe {
-            for_each_register!(restore);
+            for_each_pair!(restore);
             if vm_traps::has_pointer_authentication() {
                 for_each_key!(restore_keys);
             }
-            write_el1_sysreg!("vmpidr_el2", context.sys[Sys::MpidrEl1]);
-            write_el1_sysreg!("sp_el0", context.sp_el0);
-            write_el1_sysreg!("sp_el1", context.sp_el1);
-            write_el1_sysreg!("elr_el1", context.elr_el1);
-            write_el1_sysreg!("spsr_el1", context.spsr_el1);
-            write_el1_sysreg!("elr_el2", context.pc);
-            write_el1_sysreg!("spsr_el2", context.pstate);
+            write_el1_sysreg!("sctlr_el1", context.sys[Sys::SctlrEl1]);
+            write_el1_sysregs!("sp_el0", context.sp_el0, "sp_el1", context.sp_el1);
+            write_el1_sysregs!("elr_el1", context.elr_el1, "spsr_el1", context.spsr_el1);
+            write_el1_sysregs!("elr_el2", context.pc, "spsr_el2", context.pstate);
+            write_el1_sysreg!("ttbr1_el1", context.sys[Sys::Ttbr1El1]);
             barrier::isb(barrier::SY);
             write_sysreg!("tcr_el1", context.sys[Sys::TcrEl1]);
         }

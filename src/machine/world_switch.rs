@@ -3,6 +3,7 @@
 
 use super::CpuFeatures;
 use crate::addr::{Pa, Vmid};
+use crate::trap::Registers;
 use crate::vcpu::ShadowContext;
 use crate::vcpu::vgic::{Vgic, VgicEntry};
 
@@ -11,6 +12,19 @@ pub trait WorldSwitch: CpuFeatures {
     /// AM-103 `exit_populate_fault`: ESR_EL2, FAR_EL2 and HPFAR_EL2 go to the context. What kind of exit it was, `ec`,
     /// the vectors tell.
     fn exit_populate_fault(&self, context: &mut ShadowContext);
+
+    /// AM-99 `host_to_core`: x0 to x30 of the host, which is not to go on, are kept. They are in `regs`. A machine on which they
+    /// can stay there does nothing; any other has the registers of who runs in `regs`, whoever it is.
+    fn host_to_core(&self, context: &mut ShadowContext, regs: &Registers);
+
+    /// AM-100 `vm_to_core`: those of the vCPU that stopped are in its context from here on.
+    fn vm_to_core(&self, context: &mut ShadowContext, regs: &Registers);
+
+    /// AM-101 `core_to_host`: the host goes on with those that [`Self::host_to_core`] has kept.
+    fn core_to_host(&self, context: &ShadowContext, regs: &mut Registers);
+
+    /// AM-102 `core_to_vm`: the vCPU goes on with those in its context, which nobody else accesses until it stops.
+    fn core_to_vm(&self, context: &mut ShadowContext, regs: &mut Registers);
 
     /// AM-104 `save_sysregs`: the system registers, SP_EL0, SP_EL1, ELR_EL1 and SPSR_EL1 go to the context; and what the
     /// published list lacks (D-39): ELR_EL2 as `pc`, SPSR_EL2 as `pstate`, ESR_EL1, and the pointer authentication keys.

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: TrapHandlerRaw (`spec/layers/09-traps.md` §9.4).
 //!
-//! `regs` are the hardware's x0 to x30, in the frame where the vectors put them. For the host's own traps that frame is
-//! its shadow context, too: AM-99 `host_to_core` and AM-101 `core_to_host` are no copy. Only while a VM runs the host's are
-//! kept elsewhere.
+//! `regs` are the host's x0 to x30. Those of a vCPU are in its context; how they get there, and into the CPU, is the
+//! machine's affair ([`WorldSwitch::vm_to_core`]).
 
-use super::{Conduit, HostAbort, HostAction, LogSource, Registers, Verdict, copy_registers};
+use super::{Conduit, HostAbort, HostAction, LogSource, Registers, Verdict};
 use crate::abi::{exit, stat};
 use crate::addr::{VcpuId, Vmid};
 use crate::corevisor::Corevisor;
@@ -63,9 +62,8 @@ impl<M: CpuFeatures + LogSource> Corevisor<M> {
 }
 
 impl<M: WorldSwitch> Corevisor<M> {
-    /// Spec: TR-3. The host wants `vcpu` of `v` to run here: its registers go to its context (AM-99), and the vCPU's to
-    /// `regs` (AM-102 `core_to_vm`, in the right direction: D-40). If that is refused, or the vCPU has to stop again at
-    /// once, only x0 changes.
+    /// Spec: TR-3. The host wants `vcpu` of `v` to run here: its registers go to its context (AM-99), and the vCPU's to the
+    /// CPU (AM-102, in the right direction: D-40). If that is refused, or the vCPU has to stop again at once, only x0 changes.
     pub(super) fn host_vcpu_run_handler_raw(
         &self,
         v: Vmid,
@@ -74,7 +72,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         outer: &mut Held<'_, { rank::NONE }>,
     ) -> Next {
         let (mut host, _) = self.host_context(outer);
-        copy_registers(&mut host.x, regs);
+        self.machine().host_to_core(&mut host, regs);
         self.save_host(&mut host);
         drop(host);
         match self.enter(v, vcpu, regs, outer) {
@@ -98,7 +96,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         let (mut context, mut held) = self.context(v, vcpu, outer)?;
         let next = self.restore_vm(v, vcpu, &mut context, &mut held)?;
         match next {
-            Next::Vm => copy_registers(regs, &context.x),
+            Next::Vm => self.machine().core_to_vm(&mut context, regs),
             Next::Host => regs[0] = context.ec,
         }
         Ok(next)
@@ -116,13 +114,13 @@ impl<M: WorldSwitch> Corevisor<M> {
         let reason = {
             let running = self.context(v, vcpu, outer);
             let (mut context, mut held) = running.unwrap_or_else(|_| unreachable!("it was entered"));
-            copy_registers(&mut context.x, regs); // AM-100 `vm_to_core`
+            self.machine().vm_to_core(&mut context, regs);
             self.machine().exit_populate_fault(&mut context);
             context.ec = why.number();
             if why == Exit::Trap {
                 match self.vm_exit_dispatcher(v, &mut context, &mut held) {
                     Ok(Next::Vm) => {
-                        copy_registers(regs, &context.x);
+                        self.machine().core_to_vm(&mut context, regs);
                         return Next::Vm;
                     }
                     Ok(Next::Host) => {}
@@ -135,7 +133,7 @@ impl<M: WorldSwitch> Corevisor<M> {
         let (host, mut held) = self.host_context(outer);
         let restored = self.restore_host(&host, &mut held);
         assert_eq!(restored, Ok(()), "the host has a table");
-        copy_registers(regs, &host.x);
+        self.machine().core_to_host(&host, regs);
         regs[0] = reason;
         Next::Host
     }

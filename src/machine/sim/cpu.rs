@@ -4,6 +4,7 @@
 use super::SimMachine;
 use crate::addr::{HOSTVISOR, Pa, Vmid};
 use crate::machine::{Machine, WorldSwitch};
+use crate::trap::Registers;
 use crate::vcpu::vgic::{self, LIST_REGISTERS, Vgic, VgicEntry};
 use crate::vcpu::{ShadowContext, Sys};
 use std::sync::PoisonError;
@@ -106,6 +107,22 @@ impl WorldSwitch for SimMachine {
             context.far_el2 = cpu.registers.far_el2;
             context.hpfar_el2 = cpu.registers.hpfar_el2;
         });
+    }
+
+    fn host_to_core(&self, context: &mut ShadowContext, regs: &Registers) {
+        context.x = *regs;
+    }
+
+    fn vm_to_core(&self, context: &mut ShadowContext, regs: &Registers) {
+        context.x = *regs;
+    }
+
+    fn core_to_host(&self, context: &ShadowContext, regs: &mut Registers) {
+        *regs = context.x;
+    }
+
+    fn core_to_vm(&self, context: &mut ShadowContext, regs: &mut Registers) {
+        *regs = context.x;
     }
 
     fn save_sysregs(&self, context: &mut ShadowContext) {
