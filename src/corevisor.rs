@@ -68,6 +68,9 @@ pub struct Corevisor<M: Machine> {
     s2page: Lock<Owners<M::Records>, { rank::S2PAGE }>,
     /// PT(v). The host's table and that of the image window are always there, a VM's from REGISTER_KVM to DESTROY_VM.
     npts: [Lock<Option<Npt>, { rank::PT }>; VMID_COUNT],
+    /// Where each of these tables starts for the hardware; 0 if there is none. Written under PT(v), and constant for as long
+    /// as `v` runs or may be entered, so that no switch of worlds has to take that lock.
+    roots: [AtomicU64; VMID_COUNT],
     core_data: Lock<CoreData, { rank::CORE }>,
     vms: [Lock<VmInfo, { rank::VM }>; VMID_COUNT],
     sealer: Lock<Sealer, { rank::CRYPT }>,
@@ -133,6 +136,7 @@ impl<M: Machine> Corevisor<M> {
             vm_table_pages,
             s2page,
             npts,
+            roots: [const { AtomicU64::new(0) }; VMID_COUNT],
             core_data: Lock::new(CoreData::new(remap_window)),
             vms: core::array::from_fn(|_| Lock::new(VmInfo::default())),
             sealer: Lock::new(Sealer::new()),
@@ -155,6 +159,7 @@ impl<M: Machine> Corevisor<M> {
         for v in [HOSTVISOR, COREVISOR] {
             if let Some((root, _)) = this.root(v) {
                 this.machine.set_pt_vttbr(v, root, ipa_bits);
+                this.set_root(v, Some(root));
             }
         }
         Ok(this)
@@ -275,6 +280,11 @@ impl<M: Machine> Corevisor<M> {
         &self.smmus
     }
 
+    /// Whether the host runs on this CPU.
+    pub fn host_runs(&self) -> bool {
+        self.current[self.machine.cpu()].load(Ordering::Relaxed) == 0
+    }
+
     /// The VM and the vCPU that run on this CPU (AM-90 `get_cur_vmid`, AM-91 `get_cur_vcpuid`); `None` for the host,
     /// whose vCPU is the CPU itself.
     pub fn current(&self) -> Option<(Vmid, VcpuId)> {
@@ -303,6 +313,23 @@ impl<M: Machine> Corevisor<M> {
     /// That offset.
     pub(crate) fn cntvoff(&self) -> u64 {
         self.cntvoff[self.machine.cpu()].load(Ordering::Relaxed)
+    }
+
+    /// Notes where the table of `v` starts for the hardware, or that there is none. Lock PT(v).
+    pub(crate) fn set_root(&self, v: Vmid, root: Option<Pa>) {
+        self.roots[v.index()].store(root.map_or(0, Pa::as_u64), Ordering::Relaxed);
+    }
+
+    /// That of `v`, which runs next on this CPU: the host, or a VM with a vCPU that is ACTIVE. Since that became so, under
+    /// VM(v), it is what it is.
+    ///
+    /// # Errors
+    /// [`Refused::NoTable`] if there is none.
+    pub(crate) fn root_to_run(&self, v: Vmid) -> Result<Pa, Refused> {
+        match self.roots[v.index()].load(Ordering::Relaxed) {
+            0 => Err(Refused::NoTable(v)),
+            root => Ok(Pa::low_48(root)),
+        }
     }
 
     /// The table of `v` as the hardware knows it, if it exists: its address for VTTBR_EL2, and its first level's pages.

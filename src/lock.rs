@@ -144,6 +144,26 @@ impl<T> Drop for Guard<'_, T> {
     }
 }
 
+/// An object that is this CPU's by more than its lock ([`Lock::own`]).
+#[derive(Debug)]
+pub struct Owned<'a, T>(&'a UnsafeCell<T>);
+
+impl<T> Deref for Owned<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the word of who called `Lock::own`.
+        unsafe { &*self.0.get() }
+    }
+}
+
+impl<T> DerefMut for Owned<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, and borrowed mutably.
+        unsafe { &mut *self.0.get() }
+    }
+}
+
 /// An object together with the lock that guards it, of rank `RANK`.
 #[derive(Debug)]
 pub struct Lock<T, const RANK: u8>(TicketLock<T>);
@@ -174,6 +194,19 @@ impl<T, const RANK: u8> Lock<T, RANK> {
     pub fn lock<'s, const OUTER: u8>(&'s self, _outer: &'s mut Held<'_, OUTER>) -> (Guard<'s, T>, Held<'s, RANK>) {
         const { assert!(OUTER < RANK, "lock taken out of order: see spec/SPEC.md section 0.4") }
         (self.0.wait_hlock(), Held(PhantomData))
+    }
+
+    /// The object, which needs no lock now. In the order it counts as if its lock was taken.
+    ///
+    /// # Safety
+    /// As long as the result lives nobody else accesses the object: whoever takes its lock finds out first, in another way,
+    /// that it is not theirs.
+    pub unsafe fn own<'s, const OUTER: u8>(
+        &'s self,
+        _outer: &'s mut Held<'_, OUTER>,
+    ) -> (Owned<'s, T>, Held<'s, RANK>) {
+        const { assert!(OUTER < RANK, "lock taken out of order: see spec/SPEC.md section 0.4") }
+        (Owned(&self.0.object), Held(PhantomData))
     }
 
     /// How often the lock was taken, for tests that count.

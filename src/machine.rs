@@ -37,6 +37,9 @@ pub trait SharedPage {
 
     /// Writes the word at `offset`.
     fn store(&self, offset: u64, value: u64);
+
+    /// Stops its use on this CPU for a while: [`Machine::kept_page`] goes on with it.
+    fn keep(self);
 }
 
 /// The primitives that touch hardware. All page-table addresses are of pages that the frame pool handed out, which
@@ -110,6 +113,9 @@ pub trait Machine {
 
     /// A page of RAM that the host may write at any time, for as long as the result lives. One at a time on a CPU.
     fn shared_page(&self, pfn: Pfn) -> Self::SharedPage<'_>;
+
+    /// That page, which this CPU has kept ([`SharedPage::keep`]).
+    fn kept_page(&self, pfn: Pfn) -> Self::SharedPage<'_>;
 
     /// Reads words of RAM from `at` on, 8-byte aligned and all in one page, that the host may write at any time: each by a
     /// single access, whose value is the host's choice (`spec/layers/12-wdrf.md` §12.3).

@@ -4,7 +4,7 @@
 //!
 //! A mapping of the first kind lives within one function of this file, and none of them calls anything outside. One of the
 //! second is a [`RunPage`], of which there is one at a time. Interrupts are masked at EL2, so a CPU has at most these two
-//! pages mapped, and none when it returns to the host or a VM.
+//! pages mapped, none when it returns to the host, and the run page of a vCPU while that runs.
 
 use super::cache;
 use super::el2_map::Access;
@@ -215,6 +215,15 @@ impl RunPage {
         Self(unsafe { Mapped::at(Slot::RunPage, pfn.base(), Access::ReadWrite) })
     }
 
+    /// That of `pfn`, which this CPU has kept ([`SharedPage::keep`]).
+    #[inline(always)]
+    pub fn kept(pfn: Pfn) -> Self {
+        let index = STRIDE * (SLOTS * percpu::index() + Slot::RunPage as usize);
+        let entry = &TABLE.0[index];
+        assert!(entry.load(Ordering::Relaxed) == Access::ReadWrite.page(pfn.base().as_u64()), "another run page");
+        Self(Mapped { entry, at: WINDOW.start + index as u64 * PAGE_SIZE })
+    }
+
     #[inline(always)]
     fn word(&self, offset: u64) -> *mut u64 {
         assert!(offset.is_multiple_of(8) && offset < PAGE_SIZE);
@@ -233,6 +242,11 @@ impl SharedPage for RunPage {
     fn store(&self, offset: u64, value: u64) {
         // SAFETY: mapped for writing, in the page, and aligned.
         unsafe { self.word(offset).write_volatile(value) };
+    }
+
+    #[inline(always)]
+    fn keep(self) {
+        core::mem::forget(self);
     }
 }
 

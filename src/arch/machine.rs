@@ -182,6 +182,11 @@ impl Machine for Hardware {
         unsafe { fixmap::RunPage::new(self.principals(pfn)) }
     }
 
+    #[inline(always)]
+    fn kept_page(&self, pfn: Pfn) -> fixmap::RunPage {
+        fixmap::RunPage::kept(pfn)
+    }
+
     fn shared_load_words(&self, at: Pa, words: &mut [u64]) {
         self.principals(at.frame());
         // SAFETY: as above.

@@ -56,10 +56,10 @@ extern "C" fn lower_sync() {
     let core = core_or_park();
     // SAFETY: the vectors' one call.
     let regs = unsafe { percpu::host_registers() };
-    if core.current().is_some() {
-        core.vm_exit_handler(Exit::Trap, regs, &mut Held::nothing());
-    } else {
+    if core.host_runs() {
         host_sync(core, regs);
+    } else {
+        core.vm_exit_handler(Exit::Trap, regs, &mut Held::nothing());
     }
 }
 
@@ -69,7 +69,7 @@ extern "C" fn lower_irq() {
     let core = core_or_park();
     // SAFETY: the vectors' one call.
     let regs = unsafe { percpu::host_registers() };
-    assert!(core.current().is_some(), "the host's interrupts do not come to EL2");
+    assert!(!core.host_runs(), "the host's interrupts do not come to EL2");
     core.vm_exit_handler(Exit::Irq, regs, &mut Held::nothing());
 }
 

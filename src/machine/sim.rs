@@ -578,6 +578,8 @@ impl SharedPage for SharedPageRef<'_> {
     fn store(&self, offset: u64, value: u64) {
         self.machine.shared_store(self.word(offset), value);
     }
+
+    fn keep(self) {}
 }
 
 impl Machine for SimMachine {
@@ -712,6 +714,10 @@ impl Machine for SimMachine {
 
     fn shared_page(&self, pfn: Pfn) -> SharedPageRef<'_> {
         SharedPageRef { machine: self, pfn }
+    }
+
+    fn kept_page(&self, pfn: Pfn) -> SharedPageRef<'_> {
+        self.shared_page(pfn)
     }
 
     fn shared_load_words(&self, at: Pa, words: &mut [u64]) {

@@ -72,6 +72,7 @@ impl<M: Machine> Corevisor<M> {
         }
         let table = Npt::new(self.machine(), self.frames(), v, self.ipa_bits(), [limit, limit], &mut held)?;
         self.machine().set_pt_vttbr(v, table.hw_root(), self.ipa_bits());
+        self.set_root(v, Some(table.hw_root()));
         *npt = Some(table);
         Ok(())
     }
@@ -96,6 +97,7 @@ impl<M: Machine> Corevisor<M> {
         }
         self.machine().invalidate_vmid(v, hw_root);
         self.count(crate::abi::stat::TLB_INVALIDATIONS);
+        self.set_root(v, None);
         self.machine().clear_pt_vttbr(v);
         for at in slots() {
             let desc = Desc::from_u64(self.machine().pt_load(at));

@@ -192,7 +192,10 @@ impl HostCall {
             }
             number::SAVE_CRYPT_VCPU => Self::SaveCryptVcpu { v: vm(1, x1)?, vcpu: vcpu(2, x2)? },
             number::LOAD_CRYPT_VCPU => Self::LoadCryptVcpu { v: vm(1, x1)?, vcpu: vcpu(2, x2)? },
-            number::VCPU_RUN => Self::VcpuRun { v: vm(1, x1)?, vcpu: vcpu(2, x2)? },
+            number::VCPU_RUN => {
+                let (v, vcpu) = Self::parse_vcpu_run(x1, x2)?;
+                Self::VcpuRun { v, vcpu }
+            }
             number::VERSION => Self::Version,
             number::FEATURES => Self::Features,
             number::LOG_READ => Self::LogRead { position: x1 },
@@ -202,6 +205,15 @@ impl HostCall {
             number::VM_ID_REGISTER => Self::VmIdRegister { name: RegisterName::new(x1).ok_or(Refused::Argument(1))? },
             _ => return Err(Refused::NotSupported),
         })
+    }
+
+    /// The vCPU that [`number::VCPU_RUN`] is to run.
+    ///
+    /// # Errors
+    /// [`Refused::Argument`].
+    #[inline(always)]
+    pub fn parse_vcpu_run(x1: u64, x2: u64) -> Result<(Vmid, VcpuId), Refused> {
+        Ok((vm(1, x1)?, vcpu(2, x2)?))
     }
 
     /// Whether the call is about VMs or their devices, which not every machine holds ([`crate::machine::Machine::VMS`]).

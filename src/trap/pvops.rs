@@ -49,13 +49,26 @@ impl<M: Machine> Corevisor<M> {
     ///
     /// # Errors
     /// Those of MO-3, MO-4; then it is over, too.
+    #[inline(always)]
     pub(crate) fn continue_pvops<const OUTER: u8>(
         &self,
         v: Vmid,
         context: &mut ShadowContext,
         outer: &mut Held<'_, OUTER>,
     ) -> Result<bool, Refused> {
-        let Some(Unfinished { call, ipa, size, done }) = context.unfinished.take() else { return Ok(true) };
+        match context.unfinished.take() {
+            None => Ok(true),
+            Some(unfinished) => self.do_part(v, unfinished, context, outer),
+        }
+    }
+
+    fn do_part<const OUTER: u8>(
+        &self,
+        v: Vmid,
+        Unfinished { call, ipa, size, done }: Unfinished,
+        context: &mut ShadowContext,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<bool, Refused> {
         let done = match call {
             vm_call::SET_DESC_PFN => self.grant_stage2_sg_gpa(v, ipa, size, done, outer)?,
             _ => self.revoke_stage2_sg_gpa(v, ipa, size, done, outer)?,

@@ -58,6 +58,7 @@ impl<M: CpuFeatures + LogSource> Corevisor<M> {
         let id = regs[0] as u32 & !SVE_HINT;
         match id {
             _ if immediate != 0 => self.unknown_call(regs),
+            abi::HOST_CALL_BASE..=0xC600_1FFF => return self.host_hvc_dispatcher(id, regs, outer),
             SMCCC_VERSION => regs[0] = SMCCC_1_2,
             SMCCC_ARCH_FEATURES => self.arch_features(regs),
             SMCCC_ARCH_SOC_ID | ARCH_WORKAROUND_1 | ARCH_WORKAROUND_2 | ARCH_WORKAROUND_3 => {
@@ -74,7 +75,6 @@ impl<M: CpuFeatures + LogSource> Corevisor<M> {
                 regs[0] = (abi::VERSION >> 16).into();
                 regs[1] = (abi::VERSION & 0xFFFF).into();
             }
-            abi::HOST_CALL_BASE..=0xC600_1FFF => return self.host_hvc_dispatcher(id, regs, outer),
             _ => self.unknown_call(regs),
         }
         HostAction::Resume

@@ -15,12 +15,24 @@ impl<M: CpuFeatures + LogSource> Corevisor<M> {
     /// Spec: TD-1. Carries out the host call with function id `id`, [`abi::HOST_CALL_BASE`] or above, whose arguments
     /// are in `regs` from x1 on, and writes the results there. A refusal changes nothing but x0. Returns what is left to
     /// do.
+    #[inline(always)]
     pub(super) fn host_hvc_dispatcher(
         &self,
         id: u32,
         regs: &mut Registers,
         outer: &mut Held<'_, { rank::NONE }>,
     ) -> HostAction {
+        // What is called most, and needs none of the others' arguments.
+        if id == abi::HOST_CALL_BASE + abi::host_call::VCPU_RUN
+            && M::VMS
+            && let Ok((v, vcpu)) = HostCall::parse_vcpu_run(regs[1], regs[2])
+        {
+            return HostAction::Run { v, vcpu };
+        }
+        self.any_host_call(id, regs, outer)
+    }
+
+    fn any_host_call(&self, id: u32, regs: &mut Registers, outer: &mut Held<'_, { rank::NONE }>) -> HostAction {
         #[cfg(feature = "semihosting")]
         if id >= abi::test_call::BASE {
             self.test_call(id, regs, outer);

@@ -10,7 +10,6 @@ use crate::addr::{VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::{Held, rank};
 use crate::machine::{CpuFeatures, WorldSwitch};
-use crate::refused::Refused;
 use crate::vcpu::Next;
 
 /// Why a vCPU stopped running, as the vectors tell it.
@@ -71,11 +70,10 @@ impl<M: WorldSwitch> Corevisor<M> {
         regs: &mut Registers,
         outer: &mut Held<'_, { rank::NONE }>,
     ) -> Next {
-        let (mut host, _) = self.host_context(outer);
+        let (mut host, _) = self.own_host_context(outer);
         self.machine().host_to_core(&mut host, regs);
         self.save_host(&mut host);
-        drop(host);
-        match self.enter(v, vcpu, regs, outer) {
+        match self.restore_vm(v, vcpu, regs, outer) {
             Ok(next) => next,
             Err(why) => {
                 self.count(stat::REFUSED_CALL);
@@ -84,22 +82,6 @@ impl<M: WorldSwitch> Corevisor<M> {
                 Next::Host
             }
         }
-    }
-
-    fn enter(
-        &self,
-        v: Vmid,
-        vcpu: VcpuId,
-        regs: &mut Registers,
-        outer: &mut Held<'_, { rank::NONE }>,
-    ) -> Result<Next, Refused> {
-        let (mut context, mut held) = self.context(v, vcpu, outer)?;
-        let next = self.restore_vm(v, vcpu, &mut context, &mut held)?;
-        match next {
-            Next::Vm => self.machine().core_to_vm(&mut context, regs),
-            Next::Host => regs[0] = context.ec,
-        }
-        Ok(next)
     }
 
     /// Spec: TR-4. The vCPU that runs here stopped: Corevisor deals with it, and it goes on, or the host does, which finds
@@ -112,7 +94,8 @@ impl<M: WorldSwitch> Corevisor<M> {
     ) -> Next {
         let (v, vcpu) = self.current().unwrap_or_else(|| unreachable!("the vectors ask who runs"));
         let reason = {
-            let running = self.context(v, vcpu, outer);
+            // SAFETY: it was entered, and so is ACTIVE, until CS-3, which takes the context.
+            let running = unsafe { self.active_context(v, vcpu, outer) };
             let (mut context, mut held) = running.unwrap_or_else(|_| unreachable!("it was entered"));
             self.machine().vm_to_core(&mut context, regs);
             self.machine().exit_populate_fault(&mut context);
@@ -127,11 +110,10 @@ impl<M: WorldSwitch> Corevisor<M> {
                     Err(refused) => self.stop_vm(v, refused, &mut context, &mut held),
                 }
             }
-            self.save_vm(v, vcpu, &mut context, &mut held);
-            context.ec
+            self.save_vm(v, vcpu, context, &mut held)
         };
-        let (host, mut held) = self.host_context(outer);
-        let restored = self.restore_host(&host, &mut held);
+        let (host, _) = self.own_host_context(outer);
+        let restored = self.restore_host(&host);
         assert_eq!(restored, Ok(()), "the host has a table");
         self.machine().core_to_host(&host, regs);
         regs[0] = reason;

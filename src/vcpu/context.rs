@@ -5,7 +5,7 @@
 use crate::MAX_CPUS;
 use crate::addr::{Ipa, Pfn, VCPU_PER_VM, VMID_COUNT, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
-use crate::lock::{Guard, Held, Lock, rank};
+use crate::lock::{Guard, Held, Lock, Owned, rank};
 use crate::machine::Machine;
 use crate::refused::Refused;
 use crate::trap::inject::Pstate;
@@ -234,8 +234,8 @@ impl ShadowContext {
     }
 }
 
-/// A shadow context, with its lock. Held by a CPU while it works on the context inside Corevisor; while a VM runs, the
-/// vCPU's state ACTIVE keeps others away (`spec/layers/08-vcpu.md` §8.3).
+/// A shadow context, with its lock. Held by a CPU while it works on the context of a vCPU that does not run; as long as one
+/// runs, its state ACTIVE keeps others away (`spec/layers/08-vcpu.md` §8.3).
 pub type ContextLock = Lock<ShadowContext, { rank::CONTEXT }>;
 
 /// Number of contexts: one for each CPU of the host, and those of all vCPUs.
@@ -252,9 +252,41 @@ impl<M: Machine> Corevisor<M> {
         vcpu: VcpuId,
         outer: &'s mut Held<'_, { rank::NONE }>,
     ) -> Result<(Guard<'s, ShadowContext>, Held<'s, { rank::CONTEXT }>), Refused> {
+        Ok(self.context_lock(v, vcpu)?.lock(outer))
+    }
+
+    /// The same without the lock: whoever takes it from READY to ACTIVE has the context to itself until it goes back.
+    ///
+    /// # Errors
+    /// If `v` is no VM.
+    ///
+    /// # Safety
+    /// This CPU has made the vCPU ACTIVE (BO-2), and gives it up (BO-3) only after the result's end.
+    pub(crate) unsafe fn active_context<'s>(
+        &'s self,
+        v: Vmid,
+        vcpu: VcpuId,
+        outer: &'s mut Held<'_, { rank::NONE }>,
+    ) -> Result<(Owned<'s, ShadowContext>, Held<'s, { rank::CONTEXT }>), Refused> {
+        // SAFETY: an ACTIVE vCPU's context is its CPU's: all others that take the lock ask for the state, under VM(v),
+        // before they access what it guards, and let nobody make it ACTIVE meanwhile.
+        Ok(unsafe { self.context_lock(v, vcpu)?.own(outer) })
+    }
+
+    #[inline(always)]
+    fn context_lock(&self, v: Vmid, vcpu: VcpuId) -> Result<&ContextLock, Refused> {
         let vm = Vmid::new_vm(v.index() as u64).ok_or(Refused::State(v))?;
-        let slot = MAX_CPUS + (vm.index() - 1) * VCPU_PER_VM + vcpu.index();
-        Ok(self.contexts()[slot].lock(outer))
+        Ok(&self.contexts()[MAX_CPUS + (vm.index() - 1) * VCPU_PER_VM + vcpu.index()])
+    }
+
+    /// The shadow context of the host's vCPU that is this CPU, in the course of a switch of worlds.
+    pub(crate) fn own_host_context<'s>(
+        &'s self,
+        outer: &'s mut Held<'_, { rank::NONE }>,
+    ) -> (Owned<'s, ShadowContext>, Held<'s, { rank::CONTEXT }>) {
+        // SAFETY: no CPU accesses another's, and this one does so here and in `host_context` only, with `outer` lent to one
+        // of them at a time.
+        unsafe { self.contexts()[self.machine().cpu()].own(outer) }
     }
 
     /// Takes the shadow context of the host's vCPU that is this CPU.

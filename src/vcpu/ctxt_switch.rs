@@ -5,11 +5,12 @@
 
 use super::context::ShadowContext;
 use crate::abi::exit;
-use crate::addr::{HOSTVISOR, Pa, VcpuId, Vmid};
+use crate::addr::{HOSTVISOR, VcpuId, Vmid};
 use crate::corevisor::Corevisor;
-use crate::lock::{Held, rank};
+use crate::lock::{Held, Owned, rank};
 use crate::machine::WorldSwitch;
 use crate::refused::Refused;
+use crate::trap::Registers;
 use crate::vcpu::vgic::VgicEntry;
 
 /// Who runs when Corevisor is left.
@@ -28,16 +29,12 @@ impl<M: WorldSwitch> Corevisor<M> {
         self.machine().fpsimd_save_state(context);
     }
 
-    /// Spec: CS-2. Makes the hardware the host's again. Lock PT(0).
+    /// Spec: CS-2. Makes the hardware the host's again.
     ///
     /// # Errors
     /// None: the host's table is always there.
-    pub(crate) fn restore_host<const OUTER: u8>(
-        &self,
-        context: &ShadowContext,
-        outer: &mut Held<'_, OUTER>,
-    ) -> Result<(), Refused> {
-        let root = self.table_of(HOSTVISOR, outer)?;
+    pub(crate) fn restore_host(&self, context: &ShadowContext) -> Result<(), Refused> {
+        let root = self.root_to_run(HOSTVISOR)?;
         self.set_per_cpu(None);
         self.machine().host_el2_restore_state(root);
         self.machine().restore_sysregs(context);
@@ -46,33 +43,34 @@ impl<M: WorldSwitch> Corevisor<M> {
     }
 
     /// Spec: CS-3. Saves the registers of a vCPU after an exit, but for the general ones (AM-100), shows the host what it
-    /// may see, and gives the vCPU up. Lock VM(v).
+    /// may see, and gives the vCPU up. Lock VM(v). Returns why it stopped.
     pub(crate) fn save_vm(
         &self,
         v: Vmid,
         vcpu: VcpuId,
-        context: &mut ShadowContext,
+        mut context: Owned<'_, ShadowContext>,
         outer: &mut Held<'_, { rank::CONTEXT }>,
-    ) {
-        self.machine().save_sysregs(context);
-        self.machine().fpsimd_save_state(context);
-        self.machine().timer_save_state(context);
-        let page = self.run_page(v, context.run_page);
-        let page = page.unwrap_or_else(|_| unreachable!("it was entered"));
+    ) -> u64 {
+        self.machine().save_sysregs(&mut context);
+        self.machine().fpsimd_save_state(&mut context);
+        self.machine().timer_save_state(&mut context);
+        let page = self.kept_run_page(context.run_page);
         let status = self.machine().vgic_save(&mut context.vgic, |n, word| self.set_int_list_register(&page, n, word));
         self.machine().deactivate_traps();
         self.machine().timer_disable_traps();
         self.set_int_status(&page, status, context.timer);
-        if let Err(why) = self.save_shadow_kvm_regs(v, &page, context, outer) {
-            self.stop_vm(v, why, context, outer);
+        if let Err(why) = self.save_shadow_kvm_regs(v, &page, &mut context, outer) {
+            self.stop_vm(v, why, &mut context, outer);
         }
-        drop(page);
+        let why = context.ec;
+        drop((page, context));
         self.give_up(v, vcpu, outer);
+        why
     }
 
-    /// Spec: CS-4. Makes this CPU run `vcpu` of `v`, if nothing speaks against it; the general registers are left to
-    /// AM-102. [`Next::Host`]: the vCPU is to stop again before its first instruction, by the reason in `ec`. Locks VM(v),
-    /// PT(v), and those of VO-2 and FH-2.
+    /// Spec: CS-4. Makes this CPU run `vcpu` of `v`, if nothing speaks against it, with its general registers (AM-102).
+    /// [`Next::Host`]: the vCPU is to stop again before its first instruction, by the reason in x0 of `regs`, the host's
+    /// registers. Locks VM(v), and those of VO-2 and FH-2.
     ///
     /// # Errors
     /// Those of BO-2 and VO-2, [`Refused::NoTable`], and [`Refused::Interrupts`]; the context is as before, and the vCPU
@@ -81,29 +79,34 @@ impl<M: WorldSwitch> Corevisor<M> {
         &self,
         v: Vmid,
         vcpu: VcpuId,
-        context: &mut ShadowContext,
-        outer: &mut Held<'_, { rank::CONTEXT }>,
+        regs: &mut Registers,
+        outer: &mut Held<'_, { rank::NONE }>,
     ) -> Result<Next, Refused> {
         let turn = self.set_vcpu_active(v, vcpu, outer)?;
+        // SAFETY: so it is, and it is given up below, or when it has stopped.
+        let (mut context, mut held) = unsafe { self.active_context(v, vcpu, outer)? };
+        let held = &mut held;
         let mut interrupts = VgicEntry::default();
-        let prepared = self.table_of(v, outer).and_then(|root| {
+        let prepared = self.root_to_run(v).and_then(|root| {
             let page = self.run_page(v, turn.info.run_page)?;
             self.get_int_vgic(&page, &mut interrupts)?;
-            self.restore_shadow_kvm_regs((v, vcpu), &turn, &page, context, outer)?;
-            let note = || self.acquire_lock_vm(v, outer).0.note_run(self.cntvoff());
-            Ok((root, turn.cntvoff.unwrap_or_else(note)))
+            self.restore_shadow_kvm_regs((v, vcpu), &turn, &page, &mut context, held)?;
+            let note = || self.acquire_lock_vm(v, held).0.note_run(self.cntvoff());
+            Ok((root, turn.cntvoff.unwrap_or_else(note), page))
         });
-        let (root, cntvoff) = match prepared {
-            Ok(prepared) if self.go_on(v, context, outer) => prepared,
-            Ok(_) => {
-                self.give_up(v, vcpu, outer);
+        let (root, cntvoff, page) = match prepared {
+            Ok(prepared) if self.go_on(v, &mut context, held) => prepared,
+            not_prepared => {
+                let done = not_prepared.map(drop);
+                let why = context.ec;
+                drop(context);
+                self.give_up(v, vcpu, held);
+                done?;
+                regs[0] = why;
                 return Ok(Next::Host);
             }
-            Err(why) => {
-                self.give_up(v, vcpu, outer);
-                return Err(why);
-            }
         };
+        page.keep();
         context.run_page = turn.info.run_page;
         self.set_per_cpu(Some((v, vcpu)));
         self.machine().vm_el2_restore_state(v, root);
@@ -112,10 +115,11 @@ impl<M: WorldSwitch> Corevisor<M> {
         }
         self.machine().timer_enable_traps();
         self.machine().activate_traps();
-        self.machine().timer_restore_state(context, cntvoff);
-        self.machine().restore_sysregs(context);
-        self.machine().fpsimd_restore_state(context);
+        self.machine().timer_restore_state(&context, cntvoff);
+        self.machine().restore_sysregs(&context);
+        self.machine().fpsimd_restore_state(&context);
         self.machine().vgic_restore(&context.vgic, &interrupts);
+        self.machine().core_to_vm(&mut context, regs);
         Ok(Next::Vm)
     }
 
@@ -147,10 +151,5 @@ impl<M: WorldSwitch> Corevisor<M> {
         self.set_vm_poweroff(v, outer);
         context.ec = exit::STOPPED;
         self.machine().log_refusal(format_args!("{v} stopped: {why}"));
-    }
-
-    fn table_of<const OUTER: u8>(&self, v: Vmid, outer: &mut Held<'_, OUTER>) -> Result<Pa, Refused> {
-        let (npt, _) = self.npt(v).lock(outer);
-        npt.as_ref().map(|npt| npt.hw_root()).ok_or(Refused::NoTable(v))
     }
 }

@@ -31,6 +31,13 @@ const _: () = {
 /// A run page, in use: its vCPU is ACTIVE. One at a time on a CPU.
 pub struct RunPage<'m, M: Machine + 'm>(M::SharedPage<'m>);
 
+impl<M: Machine> RunPage<'_, M> {
+    /// The vCPU runs now.
+    pub(super) fn keep(self) {
+        self.0.keep();
+    }
+}
+
 impl<M: Machine> Corevisor<M> {
     /// The page that a vCPU of `v` shares with the host (AM-18), which is `page`.
     ///
@@ -38,6 +45,11 @@ impl<M: Machine> Corevisor<M> {
     /// [`Refused::State`] if there is no such vCPU.
     pub(super) fn run_page(&self, v: Vmid, page: Option<Pfn>) -> Result<RunPage<'_, M>, Refused> {
         page.map(|page| RunPage(self.machine().shared_page(page))).ok_or(Refused::State(v))
+    }
+
+    /// The same of a vCPU that runs on this CPU: it was entered with this page ([`RunPage::keep`]).
+    pub(super) fn kept_run_page(&self, page: Option<Pfn>) -> RunPage<'_, M> {
+        RunPage(self.machine().kept_page(page.unwrap_or_else(|| unreachable!("it was entered"))))
     }
 
     fn claim(&self, page: &RunPage<'_, M>, offset: u64) -> u64 {
