@@ -114,6 +114,7 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
 }
 
 /// Sets up the CPU `cpu`, which runs this, and enters the host at `entry` with `context` in x0.
+#[inline(never)]
 pub fn enter_host_at(world: &World, cpu: usize, entry: u64, context: u64) -> ! {
     let (root, _) = host_root(&world.core);
     host_cpu::set_up(root, world.core.ipa_bits(), world.gic);

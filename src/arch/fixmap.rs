@@ -215,12 +215,12 @@ impl RunPage {
         Self(unsafe { Mapped::at(Slot::RunPage, pfn.base(), Access::ReadWrite) })
     }
 
-    /// That of `pfn`, which this CPU has kept ([`SharedPage::keep`]).
+    /// That which this CPU has kept ([`SharedPage::keep`]).
     #[inline(always)]
-    pub fn kept(pfn: Pfn) -> Self {
+    pub fn kept() -> Self {
         let index = STRIDE * (SLOTS * percpu::index() + Slot::RunPage as usize);
         let entry = &TABLE.0[index];
-        assert!(entry.load(Ordering::Relaxed) == Access::ReadWrite.page(pfn.base().as_u64()), "another run page");
+        assert!(entry.load(Ordering::Relaxed) != 0, "no run page");
         Self(Mapped { entry, at: WINDOW.start + index as u64 * PAGE_SIZE })
     }
 

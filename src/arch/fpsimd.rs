@@ -31,6 +31,7 @@ struct Sve([u8; SVE_SIZE]);
 
 const SVE_SIZE: usize = 32 * 256 + 16 * 32 + 32 + 16;
 
+#[repr(C)]
 struct State {
     owner: Owner,
     /// The host's, while they are away. The first part of it, as an [`Fp`], on a CPU without SVE.
@@ -52,36 +53,45 @@ fn has_sve() -> bool {
 }
 
 /// AM-106: of a vCPU that stops, to `fp`, if it had them; nothing for the host.
+#[inline(always)]
 pub fn save(fp: &mut Fp) {
-    STATE.with(|state| match state.owner {
-        Owner::Vcpu => {
+    STATE.with(|state| {
+        if state.owner == Owner::HostAway {
+            state.owner = Owner::Host;
+        } else if state.owner == Owner::Vcpu {
             // SAFETY: `fp` has the layout, and since `access` nothing traps.
             unsafe { fpsimd_store(fp) };
             state.owner = Owner::Nobody;
         }
-        Owner::HostAway => state.owner = Owner::Host,
-        Owner::Host | Owner::Nobody => {}
     });
 }
 
 /// AM-107: those of who runs next. A vCPU, if `for_vcpu`, has to ask ([`access`]).
+#[inline(always)]
 pub fn restore(for_vcpu: bool) {
-    STATE.with(|state| match state.owner {
-        Owner::Host if for_vcpu => state.owner = Owner::HostAway,
-        Owner::Nobody => {
-            let host = &raw const state.host;
-            // SAFETY: what `access` stored; the host's traps, which are none, are in force again.
-            unsafe {
-                if has_sve() {
-                    sve_load(host);
-                } else {
-                    fpsimd_load(host.cast());
-                }
-            }
-            state.owner = Owner::Host;
+    STATE.with(|state| {
+        if state.owner == Owner::Nobody {
+            bring_back(state);
         }
-        Owner::Host | Owner::HostAway | Owner::Vcpu => {}
+        if for_vcpu && state.owner == Owner::Host {
+            state.owner = Owner::HostAway;
+        }
     });
+}
+
+/// The host's registers, which are away.
+#[inline(never)]
+fn bring_back(state: &mut State) {
+    let host = &raw const state.host;
+    // SAFETY: what `access` stored; the host's traps, which are none, are in force again.
+    unsafe {
+        if has_sve() {
+            sve_load(host);
+        } else {
+            fpsimd_load(host.cast());
+        }
+    }
+    state.owner = Owner::Host;
 }
 
 /// The vCPU that runs touched the registers: they become `fp`.

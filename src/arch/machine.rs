@@ -21,6 +21,8 @@ pub struct Hardware {
     owned: [Range; 2],
     /// The interrupt interface for VMs.
     pub vgic: vgic::Hardware,
+    /// What they can have of it.
+    interface: Interface,
     /// What images of VMs can be signed with.
     keys: ImageKeys,
 }
@@ -31,7 +33,7 @@ impl Hardware {
     /// # Safety
     /// Once; and the frame pool of the core built on it must be mapped, and used by nobody else.
     pub unsafe fn new(owned: [Range; 2], vgic: vgic::Hardware, keys: ImageKeys) -> Self {
-        Self { owned, vgic, keys }
+        Self { owned, vgic, interface: vgic.interface(), keys }
     }
 
     /// `pfn`, which is not Corevisor's: a principal's page, through which no Rust object can be reached. Ends Corevisor
@@ -183,8 +185,8 @@ impl Machine for Hardware {
     }
 
     #[inline(always)]
-    fn kept_page(&self, pfn: Pfn) -> fixmap::RunPage {
-        fixmap::RunPage::kept(pfn)
+    fn kept_page(&self, _pfn: Pfn) -> fixmap::RunPage {
+        fixmap::RunPage::kept()
     }
 
     fn shared_load_words(&self, at: Pa, words: &mut [u64]) {
@@ -228,7 +230,7 @@ impl Machine for Hardware {
     }
 
     fn virtual_interface(&self) -> Interface {
-        self.vgic.interface()
+        self.interface
     }
 
     fn firmware_call(&self, args: [u64; 4]) -> [u64; 4] {

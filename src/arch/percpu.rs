@@ -6,7 +6,7 @@ use crate::trap::Registers;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use tock_registers::interfaces::{Readable, Writeable};
+use tock_registers::interfaces::Writeable;
 
 /// x0 to x30 and SP at an exception that EL2 can't survive; written by boot/vectors.S.
 pub type Epitaph = [u64; 32];
@@ -32,8 +32,7 @@ const _: () = assert!(offset_of!(PerCpu, epitaph) == 8 && offset_of!(PerCpu, fra
 // `host_registers` lends them; the rest is atomic.
 unsafe impl Sync for PerCpu {}
 
-static PER_CPU: [PerCpu; MAX_CPUS] =
-    [const { PerCpu::NEW }; MAX_CPUS];
+static PER_CPU: [PerCpu; MAX_CPUS] = [const { PerCpu::NEW }; MAX_CPUS];
 
 impl PerCpu {
     const NEW: Self = Self {
@@ -65,6 +64,7 @@ impl<T> Own<T> {
 }
 
 /// Makes CPU `index` (below [`MAX_CPUS`]) the one that runs this.
+#[inline(never)]
 pub fn become_cpu(index: usize) {
     aarch64_cpu::registers::TPIDR_EL2.set(context(index));
 }
@@ -111,11 +111,16 @@ pub fn context(index: usize) -> u64 {
     (&raw const PER_CPU[index]) as u64 | index as u64
 }
 
-/// The index of the CPU that runs this; any, before [`become_cpu`].
+/// The index of the CPU that runs this; any, before [`become_cpu`], and in the function that calls it.
 #[inline(always)]
 pub fn index() -> usize {
+    let context: u64;
     // Not through the pointer, so that this holds in the fatal path, too, whatever TPIDR_EL2 is.
-    aarch64_cpu::registers::TPIDR_EL2.get() as usize % MAX_CPUS
+    // SAFETY: reads a register. No code below changes it, so one read is as good as many ("pure").
+    unsafe {
+        core::arch::asm!("mrs {}, tpidr_el2", out(reg) context, options(pure, nomem, nostack, preserves_flags));
+    }
+    context as usize % MAX_CPUS
 }
 
 /// Top of the stack of CPU `index`.

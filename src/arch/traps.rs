@@ -87,11 +87,20 @@ extern "C" fn lower_serror() {
     }
 }
 
+/// Calls and all else are functions of their own, each of which keeps as few registers as it must.
+#[inline(always)]
 fn host_sync(core: &Corevisor<Hardware>, regs: &mut Registers) {
-    let mut held = Held::nothing();
     let syndrome = Syndrome(read_sysreg!("esr_el2"));
     match syndrome.class() {
-        Class::Hvc64 => call(core, Conduit::Hvc, syndrome, regs, &mut held),
+        Class::Hvc64 => call(core, Conduit::Hvc, syndrome, regs, &mut Held::nothing()),
+        class => host_trap(core, class, syndrome, regs),
+    }
+}
+
+#[inline(never)]
+fn host_trap(core: &Corevisor<Hardware>, class: Class, syndrome: Syndrome, regs: &mut Registers) {
+    let mut held = Held::nothing();
+    match class {
         Class::Smc64 => {
             skip_instruction(syndrome); // a trapped SMC has not been executed
             call(core, Conduit::Smc, syndrome, regs, &mut held);
@@ -124,7 +133,7 @@ fn host_sync(core: &Corevisor<Hardware>, regs: &mut Registers) {
                 SysregAnswer::Undefined => enter(inject::undefined(&interrupted(), syndrome)),
             }
         }
-        Class::Wfx | Class::Fp | Class::Hvc32 | Class::Smc32 | Class::Other(_) => {
+        Class::Wfx | Class::Fp | Class::Hvc32 | Class::Hvc64 | Class::Smc32 | Class::Other(_) => {
             core.count(stat::TRAP_OTHER);
             core.refuse_trap(syndrome, read_sysreg!("elr_el2"));
             enter(inject::undefined(&interrupted(), syndrome));
@@ -133,6 +142,7 @@ fn host_sync(core: &Corevisor<Hardware>, regs: &mut Registers) {
 }
 
 /// An HVC or SMC instruction of the host.
+#[inline(always)]
 fn call(
     core: &Corevisor<Hardware>,
     conduit: Conduit,

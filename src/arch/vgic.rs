@@ -110,6 +110,7 @@ impl Hardware {
     }
 
     /// [`crate::machine::WorldSwitch::vgic_restore`].
+    #[inline(always)]
     pub fn restore(&self, vgic: &Vgic, entry: &VgicEntry) {
         match self {
             Self::Absent => {}
@@ -146,6 +147,7 @@ impl V3 {
         Some(Self { list_registers, active_registers, id_bits })
     }
 
+    #[inline(always)]
     fn restore(&self, vgic: &Vgic, entry: &VgicEntry) {
         // All of them are zero.
         let list = entry.used();
@@ -189,9 +191,27 @@ impl V3 {
         barrier::isb(barrier::SY);
         let status = read_sysreg!("ich_misr_el2") & MISR | read_sysreg!("ich_hcr_el2") & EOI_COUNT;
         vgic.vmcr = read_sysreg!("ich_vmcr_el2");
+        // As many as most have, without a branch for each.
+        macro_rules! take_four {
+            ($($name:literal),*) => {{
+                let words = [$(read_sysreg!($name)),*];
+                let [a, b, c, d] = words;
+                if a | b | c | d != 0 {
+                    $(write_sysreg!($name, 0);)*
+                }
+                show(0, a);
+                show(1, b);
+                show(2, c);
+                show(3, d);
+            }};
+        }
         macro_rules! take_list {
             ($($n:literal $name:literal),*) => {
                 'list: {
+                    if self.list_registers == 4 {
+                        take_four!("ich_lr0_el2", "ich_lr1_el2", "ich_lr2_el2", "ich_lr3_el2");
+                        break 'list;
+                    }
                     $(
                         if $n >= self.list_registers {
                             break 'list;
@@ -269,6 +289,7 @@ impl V2 {
         self.write(gich::LR + 4 * n as u64, value.into());
     }
 
+    #[inline(never)]
     fn restore(&self, vgic: &Vgic, entry: &VgicEntry) {
         self.write(gich::VMCR, vgic.vmcr);
         self.write(gich::APR, vgic.ap0r[0]);
@@ -279,6 +300,7 @@ impl V2 {
         barrier::dsb(barrier::SY);
     }
 
+    #[inline(never)]
     fn save(&self, vgic: &mut Vgic, mut show: impl FnMut(usize, u64)) -> u64 {
         // After all that the vCPU did with GICV.
         barrier::dsb(barrier::SY);

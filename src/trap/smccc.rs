@@ -44,6 +44,7 @@ pub(super) const fn is_psci(id: u32) -> bool {
 impl<M: CpuFeatures + LogSource> Corevisor<M> {
     /// Carries out the call in `regs` (id in w0, arguments from x1) of an instruction with immediate `immediate`.
     /// Writes results to x0 and, where the call has more, up to x17; nothing else changes. Returns what is left to do.
+    #[inline(always)]
     pub fn host_smccc(
         &self,
         conduit: Conduit,
@@ -59,6 +60,15 @@ impl<M: CpuFeatures + LogSource> Corevisor<M> {
         match id {
             _ if immediate != 0 => self.unknown_call(regs),
             abi::HOST_CALL_BASE..=0xC600_1FFF => return self.host_hvc_dispatcher(id, regs, outer),
+            _ => self.standard_call(id, regs, outer),
+        }
+        HostAction::Resume
+    }
+
+    /// A call of another service than Corevisor's.
+    #[inline(never)]
+    fn standard_call(&self, id: u32, regs: &mut Registers, outer: &mut Held<'_, { rank::NONE }>) {
+        match id {
             SMCCC_VERSION => regs[0] = SMCCC_1_2,
             SMCCC_ARCH_FEATURES => self.arch_features(regs),
             SMCCC_ARCH_SOC_ID | ARCH_WORKAROUND_1 | ARCH_WORKAROUND_2 | ARCH_WORKAROUND_3 => {
@@ -77,7 +87,6 @@ impl<M: CpuFeatures + LogSource> Corevisor<M> {
             }
             _ => self.unknown_call(regs),
         }
-        HostAction::Resume
     }
 
     fn unknown_call(&self, regs: &mut Registers) {

@@ -32,6 +32,7 @@ impl<M: CpuFeatures + LogSource> Corevisor<M> {
         self.any_host_call(id, regs, outer)
     }
 
+    #[inline(never)]
     fn any_host_call(&self, id: u32, regs: &mut Registers, outer: &mut Held<'_, { rank::NONE }>) -> HostAction {
         #[cfg(feature = "semihosting")]
         if id >= abi::test_call::BASE {

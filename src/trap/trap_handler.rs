@@ -26,6 +26,7 @@ pub enum HostAction {
 
 impl<M: CpuFeatures + LogSource> Corevisor<M> {
     /// Spec: TH-1. An HVC or SMC instruction of the host, with the call in `regs`.
+    #[inline(always)]
     pub fn host_hvc_handler(
         &self,
         conduit: Conduit,
@@ -52,6 +53,7 @@ impl<M: CpuFeatures + LogSource> Corevisor<M> {
 impl<M: WorldSwitch> Corevisor<M> {
     /// Spec: TH-3. Runs `vcpu` of `v` on this CPU: with [`Next::Vm`], `regs` are the vCPU's. Otherwise the host goes on,
     /// with an error or a reason to stop in x0.
+    #[inline(never)]
     pub fn host_vcpu_run_handler(
         &self,
         v: Vmid,
@@ -65,6 +67,7 @@ impl<M: WorldSwitch> Corevisor<M> {
 
     /// Spec: TH-4. The vCPU that runs on this CPU stopped, with `regs`. They are who goes on's on return: the vCPU's, or
     /// the host's.
+    #[inline(never)]
     pub fn vm_exit_handler(&self, why: Exit, regs: &mut Registers, outer: &mut Held<'_, { rank::NONE }>) -> Next {
         debug_assert!(self.current().is_some());
         self.vm_exit_handler_raw(why, regs, outer)

@@ -10,6 +10,7 @@ use crate::addr::{VcpuId, Vmid};
 use crate::corevisor::Corevisor;
 use crate::lock::{Held, rank};
 use crate::machine::{CpuFeatures, WorldSwitch};
+use crate::refused::Refused;
 use crate::vcpu::Next;
 
 /// Why a vCPU stopped running, as the vectors tell it.
@@ -39,6 +40,7 @@ impl Exit {
 
 impl<M: CpuFeatures + LogSource> Corevisor<M> {
     /// Spec: TR-1. The host's HVC or SMC with immediate `immediate` (TD-1, for calls to Corevisor).
+    #[inline(always)]
     pub(super) fn host_hvc_handler_raw(
         &self,
         conduit: Conduit,
@@ -63,6 +65,7 @@ impl<M: CpuFeatures + LogSource> Corevisor<M> {
 impl<M: WorldSwitch> Corevisor<M> {
     /// Spec: TR-3. The host wants `vcpu` of `v` to run here: its registers go to its context (AM-99), and the vCPU's to the
     /// CPU (AM-102, in the right direction: D-40). If that is refused, or the vCPU has to stop again at once, only x0 changes.
+    #[inline(always)]
     pub(super) fn host_vcpu_run_handler_raw(
         &self,
         v: Vmid,
@@ -76,16 +79,23 @@ impl<M: WorldSwitch> Corevisor<M> {
         match self.restore_vm(v, vcpu, regs, outer) {
             Ok(next) => next,
             Err(why) => {
-                self.count(stat::REFUSED_CALL);
-                self.machine().log_refusal(format_args!("{vcpu} of {v} not run: {why}"));
-                regs[0] = why.code() as u64;
+                self.refuse_entry(v, vcpu, why, regs);
                 Next::Host
             }
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn refuse_entry(&self, v: Vmid, vcpu: VcpuId, why: Refused, regs: &mut Registers) {
+        self.count(stat::REFUSED_CALL);
+        self.machine().log_refusal(format_args!("{vcpu} of {v} not run: {why}"));
+        regs[0] = why.code() as u64;
+    }
+
     /// Spec: TR-4. The vCPU that runs here stopped: Corevisor deals with it, and it goes on, or the host does, which finds
     /// the reason in x0 ([`exit`]).
+    #[inline(always)]
     pub(super) fn vm_exit_handler_raw(
         &self,
         why: Exit,

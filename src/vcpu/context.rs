@@ -130,17 +130,19 @@ macro_rules! by_number {
     };
 }
 
-/// All registers of a vCPU that another principal must not see or change.
+/// All registers of a vCPU that another principal must not see or change. In the order in which each switch of worlds finds
+/// its own at the beginning: from there on they are in reach of instructions that load or store two.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[repr(C)]
 pub struct ShadowContext {
     /// x0 to x30.
     pub x: [u64; 31],
+    /// Indices 47 (`MPIDR_EL1`) to 70 (`ELR_EL2`).
+    pub sys: SysRegs,
     /// Index 32: where it goes on.
     pub pc: u64,
     /// Index 33: PSTATE, as in SPSR_EL2.
     pub pstate: u64,
-    /// Indices 47 (`MPIDR_EL1`) to 70 (`ELR_EL2`).
-    pub sys: SysRegs,
     /// Index 35.
     pub elr_el1: u64,
     /// Indices 36 and 71, SPSR slot 0: one register (D-94).
@@ -164,10 +166,6 @@ pub struct ShadowContext {
     pub flags: u64,
     /// Index 72: ESR_EL2 of the last exit. Trusted (D-32).
     pub esr_el2: u64,
-    /// FP and SIMD registers.
-    pub fp: Fp,
-    /// Pointer authentication keys.
-    pub keys: PointerKeys,
     /// The virtual timer; a vCPU's only, as the host's is the physical one.
     pub timer: VirtualTimer,
     /// Its interrupt interface.
@@ -176,6 +174,10 @@ pub struct ShadowContext {
     pub unfinished: Option<Unfinished>,
     /// The page shared with the host, as it was at the last entry.
     pub run_page: Option<Pfn>,
+    /// Pointer authentication keys.
+    pub keys: PointerKeys,
+    /// FP and SIMD registers.
+    pub fp: Fp,
 }
 
 impl ShadowContext {

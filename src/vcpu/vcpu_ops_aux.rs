@@ -147,6 +147,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     }
 
     /// Spec: VA-3. The general registers that the last exit lets the host change get the host's values (D-30).
+    #[inline(always)]
     pub(super) fn sync_dirty_to_shadow(&self, page: &RunPage<'_, M>, context: &mut ShadowContext) {
         let mut left = context.dirty & (u64::MAX >> (64 - context.x.len()));
         while let Some(register) = context.x.get_mut(left.trailing_zeros() as usize) {

@@ -176,22 +176,29 @@ impl VgicEntry {
     #[inline(always)]
     pub fn fill(&mut self, interface: Interface, load: impl Fn(usize) -> u64) -> Result<(), Refused> {
         let Interface { list_registers, ids } = interface;
-        *self = Self::default();
+        self.list.clear();
         if list_registers == 0 {
             return Ok(());
         }
         self.control = load(0);
-        for n in 0..list_registers.min(LIST_REGISTERS) {
-            let word = load(1 + n);
-            self.list.push(word);
-            if word != 0 {
-                self.used = n + 1;
+        let mut any = self.control;
+        // As many as most have, without a loop.
+        if list_registers == 4 {
+            let four = [load(1), load(2), load(3), load(4)];
+            any |= four[0] | four[1] | four[2] | four[3];
+            four.into_iter().for_each(|word| self.list.push(word));
+        } else {
+            for n in 0..list_registers.min(LIST_REGISTERS) {
+                let word = load(1 + n);
+                self.list.push(word);
+                any |= word;
             }
         }
-        if self.control == 0 && self.used == 0 { Ok(()) } else { self.check(ids) }
+        if any == 0 { Ok(()) } else { self.check(ids) }
     }
 
-    fn check(&self, ids: Ids) -> Result<(), Refused> {
+    fn check(&mut self, ids: Ids) -> Result<(), Refused> {
+        self.used = self.list.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
         if self.control & !Control::all().bits() != 0 {
             return Err(Refused::Interrupts(0));
         }

@@ -14,6 +14,7 @@ impl<M: Machine> Corevisor<M> {
     ///
     /// # Errors
     /// [`Refused::State`] if another CPU runs it, it does not exist, or `v` is not verified or being destroyed.
+    #[inline(always)]
     pub fn set_vcpu_active<const OUTER: u8>(
         &self,
         v: Vmid,
@@ -33,6 +34,7 @@ impl<M: Machine> Corevisor<M> {
     ///
     /// # Errors
     /// [`Refused::State`] if no CPU had it.
+    #[inline(always)]
     pub fn set_vcpu_inactive<const OUTER: u8>(
         &self,
         v: Vmid,
