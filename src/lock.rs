@@ -14,8 +14,9 @@
 //! ```
 //!
 //! Two locks of one rank can never be held together: that is the specification's "CORE and S2PAGE never", "at most one
-//! PT lock", "at most one VM lock". CONTEXT, FRAMES and CRYPT are ours: a shadow context, which the specification leaves to
-//! the READY→ACTIVE hand-over alone, the allocator under all page tables, and the key of saved VMs.
+//! PT lock", "at most one VM lock". CONTEXT, FRAMES and CRYPT are ours: the shadow context of a vCPU that does not run (of
+//! one that does, the specification's READY→ACTIVE hand-over takes care: [`Lock::own`]), the allocator under all page
+//! tables, and the key of saved VMs.
 
 use crate::MAX_CPUS;
 use crate::sync::{AtomicU32, Ordering, UnsafeCell, spin_loop};

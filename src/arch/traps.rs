@@ -87,8 +87,8 @@ extern "C" fn lower_serror() {
     }
 }
 
-/// Calls and all else are functions of their own, each of which keeps as few registers as it must.
-#[inline(always)]
+/// Apart from the exits of VMs, as its parts are from each other: each keeps as few registers as it must.
+#[inline(never)]
 fn host_sync(core: &Corevisor<Hardware>, regs: &mut Registers) {
     let syndrome = Syndrome(read_sysreg!("esr_el2"));
     match syndrome.class() {

@@ -79,6 +79,7 @@ impl WorldSwitch for Hardware {
         percpu::run_vcpu(&mut context.x);
     }
 
+    #[inline(always)]
     fn save_sysregs(&self, context: &mut ShadowContext) {
         macro_rules! save {
             ($($first:ident $first_name:literal $second:ident $second_name:literal),*) => {
@@ -102,6 +103,7 @@ impl WorldSwitch for Hardware {
         [context.pc, context.pstate] = read_sysregs!("elr_el2", "spsr_el2");
     }
 
+    #[inline(always)]
     fn restore_sysregs(&self, context: &ShadowContext) {
         macro_rules! restore {
             ($($first:ident $first_name:literal $second:ident $second_name:literal),*) => {

@@ -135,6 +135,7 @@ impl<M: WorldSwitch> Corevisor<M> {
     }
 
     /// BO-3 of a vCPU that this CPU made ACTIVE, so that it can't fail.
+    #[inline(always)]
     fn give_up<const OUTER: u8>(&self, v: Vmid, vcpu: VcpuId, outer: &mut Held<'_, OUTER>) {
         let done = self.set_vcpu_inactive(v, vcpu, outer);
         assert_eq!(done, Ok(()), "{vcpu} of {v} was ours");
