@@ -194,14 +194,12 @@ fn a_class_that_can_not_leave_is_refused() {
 fn a_vm_that_leaves_as_it_can_not_is_stopped() {
     let mut guest = Guest::new();
     guest.run_with_canaries();
-    let (mut context, mut held) = (guest.context(), Held::nothing());
+    let mut held = Held::nothing();
+    // SAFETY: it runs, and this is its CPU.
+    let (mut context, mut held) = unsafe { guest.core.active_context(vm(2), super::vcpu(0), &mut held) }.unwrap();
     (context.ec, context.esr_el2) = (exit::TRAP, esr(0x17, 0));
-    let (_other, mut held) = guest.core.context(vm(2), super::vcpu(1), &mut held).unwrap();
-    guest.core.save_vm(vm(2), super::vcpu(0), &mut context, &mut held);
-    drop((_other, held));
-    assert_eq!(
-        (context.ec, guest.vm_state(), guest.vcpu_state()),
-        (exit::STOPPED, VmState::Poweroff, VcpuState::Ready)
-    );
+    let why = guest.core.save_vm(vm(2), super::vcpu(0), context, &mut held);
+    assert_eq!((why, guest.vm_state(), guest.vcpu_state()), (exit::STOPPED, VmState::Poweroff, VcpuState::Ready));
+    assert_eq!(guest.context().ec, exit::STOPPED);
     assert_eq!(guest.shown(), NONE);
 }
