@@ -137,9 +137,10 @@ fn a_refused_entry_changes_nothing() {
     record(&guest.core, vm(2), |info| info.vcpu_mut(vcpu(0)).run_page = None);
     refused(&mut guest, DENIED);
     record(&guest.core, vm(2), |info| info.vcpu_mut(vcpu(0)).run_page = Some(run_page(0)));
-    let npt = guest.core.npt(vm(2)).lock(&mut Held::nothing()).0.take();
+    let root = guest.core.root_to_run(vm(2)).unwrap();
+    guest.core.set_root(vm(2), None);
     refused(&mut guest, INVALID_PARAMETER);
-    *guest.core.npt(vm(2)).lock(&mut Held::nothing()).0 = npt;
+    guest.core.set_root(vm(2), Some(root));
     assert_eq!(guest.run(), Next::Vm, "READY as it was");
     assert_ne!(record(&guest.core, vm(2), |info| info.generation), saved);
 }
