@@ -32,16 +32,14 @@ const _: () = assert!(offset_of!(PerCpu, epitaph) == 8 && offset_of!(PerCpu, fra
 // `host_registers` lends them; the rest is atomic.
 unsafe impl Sync for PerCpu {}
 
-static PER_CPU: [PerCpu; MAX_CPUS] = [const { PerCpu::NEW }; MAX_CPUS];
-
-impl PerCpu {
-    const NEW: Self = Self {
+static PER_CPU: [PerCpu; MAX_CPUS] = [const {
+    PerCpu {
         stack_top: AtomicU64::new(0),
         epitaph: UnsafeCell::new([0; 32]),
         frame: AtomicPtr::new(core::ptr::null_mut()),
         host: UnsafeCell::new([0; 31]),
-    };
-}
+    }
+}; MAX_CPUS];
 
 /// One `T` for each CPU, which only that CPU gets at.
 pub struct Own<T>([UnsafeCell<T>; MAX_CPUS]);

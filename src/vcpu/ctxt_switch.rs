@@ -62,8 +62,9 @@ impl<M: WorldSwitch> Corevisor<M> {
         if let Err(why) = self.save_shadow_kvm_regs(v, &page, &mut context, outer) {
             self.stop_vm(v, why, &mut context, outer);
         }
+        drop(page);
+        // The last access to the context.
         let why = context.ec;
-        drop((page, context));
         self.give_up(v, vcpu, outer);
         why
     }
@@ -98,8 +99,8 @@ impl<M: WorldSwitch> Corevisor<M> {
             Ok(prepared) if self.go_on(v, &mut context, held) => prepared,
             not_prepared => {
                 let done = not_prepared.map(drop);
+                // The last access to the context.
                 let why = context.ec;
-                drop(context);
                 self.give_up(v, vcpu, held);
                 done?;
                 regs[0] = why;
