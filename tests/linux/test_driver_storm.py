@@ -72,4 +72,4 @@ def storm(bench, kernel, calls, timeout):
 
 add("driver-storm", storm, kernel=guest.DEFAULT_KERNEL, calls=5000, timeout=300)
 for version in guest.SUITES:
-    add(f"driver-storm-long-linux{version}", storm, soak=True, kernel=version, calls=500000, timeout=7200)
+    add(f"driver-storm-long-linux{version}", storm, soak=True, kernel=version, calls=200000, timeout=7200)
