@@ -16,12 +16,19 @@ pub type Epitaph = [u64; 32];
 pub struct PerCpu {
     /// Top of the CPU's stack.
     stack_top: AtomicU64,
+    /// The first 31 words are the host's x0 to x30, as long as the host can still run.
     epitaph: UnsafeCell<Epitaph>,
     /// Where x0 to x30 of who runs below EL2 go at an exception, and come from at the return: [`Self::host`], or the context
     /// of the vCPU that runs here.
     frame: AtomicPtr<Registers>,
-    /// The host's.
-    host: UnsafeCell<Registers>,
+}
+
+impl PerCpu {
+    /// Where the host's x0 to x30 are.
+    #[inline(always)]
+    fn host(&self) -> *mut Registers {
+        self.epitaph.get().cast()
+    }
 }
 
 // The address and the CPU's index share a register.
@@ -37,7 +44,6 @@ static PER_CPU: [PerCpu; MAX_CPUS] = [const {
         stack_top: AtomicU64::new(0),
         epitaph: UnsafeCell::new([0; 32]),
         frame: AtomicPtr::new(core::ptr::null_mut()),
-        host: UnsafeCell::new([0; 31]),
     }
 }; MAX_CPUS];
 
@@ -71,7 +77,7 @@ pub fn become_cpu(index: usize) {
 pub fn set_up(index: usize, stack_top: u64) {
     let cpu = &PER_CPU[index];
     cpu.stack_top.store(stack_top, Ordering::Relaxed);
-    cpu.frame.store(cpu.host.get(), Ordering::Relaxed);
+    cpu.frame.store(cpu.host(), Ordering::Relaxed);
 }
 
 /// The host's x0 to x30, as they were when it last stopped on the CPU that runs this.
@@ -81,14 +87,14 @@ pub fn set_up(index: usize, stack_top: u64) {
 #[inline(always)]
 pub unsafe fn host_registers<'a>() -> &'a mut Registers {
     // SAFETY: this CPU's own; only the vectors access them besides, before and after.
-    unsafe { &mut *PER_CPU[index()].host.get() }
+    unsafe { &mut *PER_CPU[index()].host() }
 }
 
 /// The host runs next on this CPU, with its [`host_registers`].
 #[inline(always)]
 pub fn run_host() {
     let cpu = &PER_CPU[index()];
-    cpu.frame.store(cpu.host.get(), Ordering::Relaxed);
+    cpu.frame.store(cpu.host(), Ordering::Relaxed);
 }
 
 /// A vCPU runs next on this CPU, with these registers. They are the vectors' until it has stopped again: nobody else may
