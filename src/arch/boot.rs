@@ -175,7 +175,7 @@ fn map_all_ram(platform: &Platform<'_>, tree: Range) -> Result<(), BootError> {
 }
 
 /// The map that stays: the image, the carve-out without the pages below the stacks, the console, and each CPU's window
-/// to two pages ([`fixmap`]). Nothing of the host's, nor of VMs'.
+/// to two pages ([`fixmap`]) and a block ([`block_window`]). Nothing of the host's, nor of VMs'.
 fn keep_map(platform: &Platform<'_>, carve_out: &CarveOut) -> Result<(), BootError> {
     let mut map = El2Map::with_image()?;
     if let Some(uart) = platform.uart {

@@ -2,8 +2,8 @@
 //! EL2's own stage-1 map: the identity, W^X, 4 KiB granule, 48 bits (Arm ARM D8).
 //!
 //! Maps are built, made current, and then not changed: three in a boot (image and device tree; all RAM; what remains).
-//! The last stays: Write-Once-Kernel-Mapping of `spec/layers/12-wdrf.md` §12.5. The exception is two pages for each CPU
-//! ([`super::fixmap`]), which are never used to reach what Corevisor maps otherwise.
+//! The last stays: Write-Once-Kernel-Mapping of `spec/layers/12-wdrf.md` §12.5. The exceptions are two pages and a
+//! block for each CPU ([`super::fixmap`], [`super::block_window`]), which are never used to reach what Corevisor maps otherwise.
 
 use crate::addr::{PAGE_SIZE, PMD_SIZE, PUD_SIZE, Range};
 use crate::platform::BootError;
