@@ -266,7 +266,7 @@ void cv_irqfd_vm_destroy(struct cv_vm *vm)
 
 int cv_irqfd_module_init(void)
 {
-	workqueue = alloc_workqueue("corevisor-irqfd", 0, 0);
+	workqueue = alloc_workqueue("corevisor-irqfd", WQ_UNBOUND, 0);
 	return workqueue ? 0 : -ENOMEM;
 }
 
