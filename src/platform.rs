@@ -8,6 +8,7 @@ pub mod host_tree;
 pub mod image_keys;
 pub mod layout;
 pub mod log_ring;
+pub mod smmus;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +54,8 @@ pub enum BootError {
     TooManyCpus(usize),
     /// More than [`crate::memory::MAX_REGIONS`] regions or reservations.
     TooManyRegions,
+    /// More of a kind of device than the number, which is supported.
+    TooMany(&'static str, usize),
     /// The tree does not name the CPU that we run on.
     UnknownBootCpu(u64),
     /// The core can't be set up.
@@ -89,6 +92,7 @@ impl fmt::Display for BootError {
             Self::TooManyRegions => {
                 write!(f, "too many memory regions: at most {} are supported", crate::memory::MAX_REGIONS)
             }
+            Self::TooMany(what, max) => write!(f, "too many {what}: at most {max} are supported"),
             Self::UnknownBootCpu(mpidr) => write!(f, "device tree names no CPU with MPIDR {mpidr:#x}, the boot CPU's"),
             Self::Core(why) => write!(f, "the core can't be set up: {why}"),
         }

@@ -313,7 +313,7 @@ fn build_core(
         smmus: ArrayVec::new(),
         remap_window: REMAP_WINDOW,
         vm_table_pages: VM_TABLE_PAGES,
-        withheld: platform.smmus.iter().chain(&platform.gich).copied().collect(),
+        withheld: platform.smmus.iter().map(|smmu| smmu.window).chain(platform.gich).collect(),
         ipa_bits,
         cpus: HostCpus::new(platform.cpus.iter().copied(), boot_cpu, firmware),
     };
@@ -373,7 +373,10 @@ fn report_platform(platform: &Platform<'_>) {
         None => info!("console: none, the log is in memory only"),
     }
     for smmu in &platform.smmus {
-        info!("SMMU registers withheld from the host: {smmu}");
+        info!("SMMU registers withheld from the host: {}", smmu.window);
+        for streams in &smmu.streams {
+            info!("streams of devices in front of this {}: {streams}", smmu.kind);
+        }
     }
     if cfg!(feature = "unsigned-vms") {
         log::warn!("unsigned VMs are possible: this is an image for tests");

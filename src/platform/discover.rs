@@ -2,7 +2,8 @@
 //! Reading the device tree.
 
 use super::BootError;
-use super::host_tree::{IMAGE_KEYS, SMMUS};
+use super::host_tree::IMAGE_KEYS;
+use super::smmus::{self, MAX_SMMUS, SMMUS_V2, SMMUS_V3, Smmu};
 use crate::MAX_CPUS;
 use crate::addr::{PAGE_SIZE, Range};
 use crate::memory::MAX_REGIONS;
@@ -12,9 +13,16 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property, ToCellInt};
 
 /// Deepest node that is looked at; deeper ones hold nothing that Corevisor needs.
-const MAX_DEPTH: usize = 16;
-/// Most SMMUs that are supported.
-pub const MAX_SMMUS: usize = 8;
+pub(super) const MAX_DEPTH: usize = 16;
+/// Most ITSs that are supported.
+pub const MAX_ITS: usize = 8;
+/// Most pages that devices write to for an interrupt: of the ITSs, and of GICv2m frames.
+pub const MAX_DOORBELLS: usize = 16;
+/// Most regions of redistributors.
+pub const MAX_REDISTRIBUTOR_REGIONS: usize = 16;
+/// Bytes of an ITS's registers: a frame of 64 KiB for software, and one with GITS_TRANSLATER.
+pub const ITS_SIZE: u64 = 2 * ITS_FRAME;
+const ITS_FRAME: u64 = 0x1_0000;
 
 /// What the device tree says, as far as Corevisor cares.
 #[derive(Debug, Default)]
@@ -39,8 +47,14 @@ pub struct Platform<'a> {
     pub timer: bool,
     /// The PL011 that the console is, or any.
     pub uart: Option<Range>,
-    /// Register windows of SMMUs, widened to whole pages.
-    pub smmus: ArrayVec<Range, MAX_SMMUS>,
+    /// The SMMUs, with the streams of the devices in front of them.
+    pub smmus: ArrayVec<Smmu, MAX_SMMUS>,
+    /// The registers of a GICv3's ITSs, [`ITS_SIZE`] each.
+    pub its: ArrayVec<Range, MAX_ITS>,
+    /// The redistributors of a GICv3.
+    pub gicr: Redistributors,
+    /// The pages that devices write to for an interrupt by a message: that of each ITS's GITS_TRANSLATER, and GICv2m frames.
+    pub doorbells: ArrayVec<Range, MAX_DOORBELLS>,
     /// The host's kernel.
     pub kernel: Range,
     /// Its command line.
@@ -79,6 +93,16 @@ impl fmt::Display for Gic {
     }
 }
 
+/// The redistributors of a GICv3: one for each CPU, one after the other in each region.
+#[derive(Clone, Default, Debug)]
+pub struct Redistributors {
+    /// Where they are.
+    pub regions: ArrayVec<Range, MAX_REDISTRIBUTOR_REGIONS>,
+    /// Bytes from one to the next (`redistributor-stride`), a multiple of 64 KiB; if `None`, what each one's GICR_TYPER
+    /// says.
+    pub stride: Option<u64>,
+}
+
 /// Reads `fdt`.
 ///
 /// # Errors
@@ -94,6 +118,8 @@ pub fn discover<'a>(fdt: Fdt<'a>) -> Result<Platform<'a>, BootError> {
     if found.gic.is_none() {
         return Err(BootError::NoGic);
     }
+    smmus::check_windows(&found.smmus, &found.ram, &found.no_map)?;
+    smmus::find_streams(fdt, &mut found.smmus);
     chosen(fdt, &mut found)?;
     Ok(found)
 }
@@ -106,13 +132,15 @@ pub fn console(fdt: Fdt<'_>) -> Option<Range> {
 }
 
 /// Whether `node` is compatible with one of `names`.
-fn is_one_of(node: FdtNode<'_>, names: &[&str]) -> bool {
+pub(super) fn is_one_of(node: FdtNode<'_>, names: &[&str]) -> bool {
     node.compatible().is_some_and(|mut all| all.any(|name| names.contains(&name)))
 }
 
 /// The devices that Corevisor looks for.
 enum Device {
     Gic(Gic),
+    Its,
+    V2mFrame,
     Timer,
     Psci,
     Uart,
@@ -124,16 +152,18 @@ fn device(node: FdtNode<'_>) -> Option<Device> {
     node.compatible()?.find_map(|name| match name {
         "arm,gic-v3" => Some(Device::Gic(Gic::V3)),
         "arm,gic-400" | "arm,cortex-a15-gic" | "arm,cortex-a7-gic" => Some(Device::Gic(Gic::V2)),
+        "arm,gic-v3-its" => Some(Device::Its),
+        "arm,gic-v2m-frame" => Some(Device::V2mFrame),
         "arm,armv8-timer" => Some(Device::Timer),
         "arm,psci-0.2" | "arm,psci-1.0" => Some(Device::Psci),
         "arm,pl011" => Some(Device::Uart),
-        name if SMMUS.contains(&name) => Some(Device::Smmu),
+        name if SMMUS_V3.contains(&name) || SMMUS_V2.contains(&name) => Some(Device::Smmu),
         _ => None,
     })
 }
 
 /// Whether the node describes something that is there to be used.
-fn is_enabled(node: FdtNode<'_>) -> bool {
+pub(super) fn is_enabled(node: FdtNode<'_>) -> bool {
     let status = node.property("status");
     status.is_none_or(|s| s.value_as::<&str>().is_ok_and(|s| matches!(s, "okay" | "ok")))
 }
@@ -207,6 +237,10 @@ fn push<const N: usize>(list: &mut ArrayVec<Range, N>, range: Range) -> Result<(
     list.try_push(range).map_err(|_| BootError::TooManyRegions)
 }
 
+fn push_device<T, const N: usize>(list: &mut ArrayVec<T, N>, one: T, what: &'static str) -> Result<(), BootError> {
+    list.try_push(one).map_err(|_| BootError::TooMany(what, N))
+}
+
 fn cpus(fdt: Fdt<'_>, found: &mut Platform<'_>) -> Result<(), BootError> {
     let mut count = 0;
     let mut psci = true;
@@ -264,7 +298,24 @@ fn devices(
             continue;
         }
         match kind {
-            Some(Device::Gic(Gic::V3)) => found.gic = Some(Gic::V3),
+            Some(Device::Gic(Gic::V3)) => {
+                found.gic = Some(Gic::V3);
+                found.gicr = redistributors(path, node)?;
+            }
+            Some(Device::Its) => {
+                let its = first_window(path, node).filter(|its| its.start.is_multiple_of(ITS_FRAME));
+                let its =
+                    its.and_then(|its| Range::new(its.start, ITS_SIZE)).ok_or(BootError::Property("an ITS's reg"))?;
+                push_device(&mut found.its, its, "ITSs")?;
+                let doorbell = Range { start: its.start + ITS_FRAME, end: its.start + ITS_FRAME + PAGE_SIZE };
+                push_device(&mut found.doorbells, doorbell, "pages that interrupts are written to")?;
+            }
+            Some(Device::V2mFrame) => {
+                let frame = first_window(path, node).ok_or(BootError::Property("a GICv2m frame's reg"))?;
+                // MSI_SETSPI_NS is in the first page.
+                let doorbell = Range { start: frame.start, end: frame.start + 1 }.align_out(PAGE_SIZE);
+                push_device(&mut found.doorbells, doorbell, "pages that interrupts are written to")?;
+            }
             Some(Device::Gic(Gic::V2)) => {
                 found.gic.get_or_insert(Gic::V2);
                 // Its windows are GICD, GICC, GICH, GICV.
@@ -282,8 +333,7 @@ fn devices(
             }
             Some(Device::Smmu) => {
                 let window = first_window(path, node).ok_or(BootError::Property("an SMMU's reg"))?;
-                let window = window.align_out(PAGE_SIZE);
-                found.smmus.try_push(window).map_err(|_| BootError::TooManyRegions)?;
+                push_device(&mut found.smmus, Smmu::new(node, window.align_out(PAGE_SIZE)), "SMMUs")?;
             }
             None => {}
         }
@@ -293,6 +343,29 @@ fn devices(
         }
     }
     Ok(())
+}
+
+/// The redistributors of the GICv3 `node`: what follows the distributor in its `reg`.
+fn redistributors(path: &[FdtNode<'_>], node: FdtNode<'_>) -> Result<Redistributors, BootError> {
+    const WHAT: BootError = BootError::Property("a GICv3's redistributors");
+    const FRAME: u64 = 0x1_0000;
+    let mut found = Redistributors::default();
+    let count = match node.property("#redistributor-regions") {
+        Some(count) => count.value_as::<u32>().map_err(|_| WHAT)? as usize,
+        None => 1,
+    };
+    for index in 1..=count {
+        let region = window(path, node, index).filter(|r| r.start.is_multiple_of(FRAME)).ok_or(WHAT)?;
+        push_device(&mut found.regions, region, "regions of redistributors")?;
+    }
+    if let Some(stride) = node.property("redistributor-stride") {
+        let stride = stride.value_as::<u64>().or_else(|_| stride.value_as::<u32>().map(u64::from)).map_err(|_| WHAT)?;
+        if stride == 0 || !stride.is_multiple_of(FRAME) {
+            return Err(WHAT);
+        }
+        found.stride = Some(stride);
+    }
+    Ok(found)
 }
 
 /// `gich` in whole pages, and no less than a GIC-400 has: the registers of the CPU that asks, and then those of each CPU,

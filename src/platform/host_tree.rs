@@ -6,6 +6,7 @@
 //! This is the one module that allocates: from a heap that exists only until the host starts.
 
 use super::BootError;
+use super::smmus::{SMMUS_V2, SMMUS_V3};
 use crate::addr::{PAGE_SIZE, Range};
 use alloc::format;
 use alloc::string::String;
@@ -29,8 +30,6 @@ pub struct HostView<'a> {
 
 /// What a module with keys for images of VMs is compatible with.
 pub const IMAGE_KEYS: &str = "corevisor,image-keys";
-/// What an SMMU that Corevisor keeps to itself is compatible with.
-pub const SMMUS: [&str; 4] = ["arm,smmu-v3", "arm,smmu-v2", "arm,mmu-500", "arm,mmu-401"];
 
 fn compatible_with(node: &impl Node, names: &[&str]) -> bool {
     let Some(property) = node.property("compatible") else { return false };
@@ -127,8 +126,8 @@ fn interrupt_cells(node: &DeviceTreeNode) -> usize {
 
 /// All nodes below `node`: no SMMUs, nor anything that points at one; the timer; PSCI by SMC.
 fn devices(node: &mut DeviceTreeNode, interrupt_cells: usize) {
-    let smmus: Vec<String> =
-        node.children().filter(|n| compatible_with(n, &SMMUS)).map(|n| String::from(n.name())).collect();
+    let is_smmu = |n: &&DeviceTreeNode| compatible_with(*n, &SMMUS_V3) || compatible_with(*n, &SMMUS_V2);
+    let smmus: Vec<String> = node.children().filter(is_smmu).map(|n| String::from(n.name())).collect();
     for smmu in &smmus {
         node.remove_child(smmu);
     }

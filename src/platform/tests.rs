@@ -6,6 +6,7 @@ mod host_image;
 mod host_tree;
 mod image_keys;
 mod layout;
+mod smmus;
 
 use dtoolkit::ToPropertyValue;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};

@@ -23,17 +23,20 @@ use std::vec::Vec;
 const NO_PSCI: &str = "no PSCI 0.2 or later by SMC, or CPUs that are not started by it";
 
 /// What [`discover`] finds in an edited [`virt`].
-fn with<T>(edit: impl FnOnce(&mut DeviceTree), look: impl FnOnce(Result<Platform<'_>, BootError>) -> T) -> T {
+pub(super) fn with<T>(
+    edit: impl FnOnce(&mut DeviceTree),
+    look: impl FnOnce(Result<Platform<'_>, BootError>) -> T,
+) -> T {
     let dtb = virt_with(edit);
     look(discover(Fdt::new(&dtb).unwrap()))
 }
 
 /// The line that boot ends with.
-fn error(edit: impl FnOnce(&mut DeviceTree)) -> String {
+pub(super) fn error(edit: impl FnOnce(&mut DeviceTree)) -> String {
     with(edit, |found| found.err().map(|e| e.to_string()).unwrap_or_default())
 }
 
-fn node<'t>(tree: &'t mut DeviceTree, path: &str) -> &'t mut dtoolkit::model::DeviceTreeNode {
+pub(super) fn node<'t>(tree: &'t mut DeviceTree, path: &str) -> &'t mut dtoolkit::model::DeviceTreeNode {
     tree.find_node_mut(path).unwrap()
 }
 
@@ -49,6 +52,10 @@ fn qemu_virt() {
             assert_eq!((found.gic, found.psci, found.timer), (Some(Gic::V3), true, true));
             assert_eq!(found.uart, Some(range(0x0900_0000, 0x1000)));
             assert!(found.smmus.is_empty());
+            assert_eq!(found.its[..], [range(0x0808_0000, 0x2_0000)]);
+            assert_eq!(found.doorbells[..], [range(0x0809_0000, 0x1000)]);
+            assert_eq!(found.gicr.regions[..], [range(0x080A_0000, 0xF6_0000)]);
+            assert_eq!(found.gicr.stride, None);
             assert_eq!(found.kernel, range(0x4400_0000, 0x123_4567));
             assert_eq!(found.ramdisk, Some(range(0x4800_0000, 0x10_0001)));
             assert_eq!((found.bootargs, found.own_bootargs), (Some("console=ttyAMA0"), "corevisor.log=debug"));
@@ -86,6 +93,84 @@ fn the_hypervisors_registers_of_a_gicv2_are_found() {
     assert_eq!(gich(3, 0x200), Some(range(0x0803_0000, 0x2000)), "with those of other CPUs");
     assert_eq!(gich(2, 0x1_0000), None, "a GICv2 without them");
     with(|_| {}, |found| assert_eq!(found.unwrap().gich, None, "a GICv3"));
+}
+
+#[test]
+fn redistributors_of_a_gicv3() {
+    let gicr = |regions: Option<u32>, stride: Option<Vec<u32>>| {
+        with(
+            |tree| {
+                let intc = node(tree, "/intc@8000000");
+                let reg = [0x0800_0000, 0x1_0000, 0x080A_0000, 0xF6_0000, 0x40_0000_0000, 0x400_0000, 0x1000, 0x1000];
+                set(intc, "reg", cells(&reg).as_slice());
+                if let Some(regions) = regions {
+                    set(intc, "#redistributor-regions", regions);
+                }
+                if let Some(stride) = stride {
+                    set(intc, "redistributor-stride", stride);
+                }
+            },
+            |found| found.map(|f| (f.gicr.regions.to_vec(), f.gicr.stride)).map_err(|e| e.to_string()),
+        )
+    };
+    let both = vec![range(0x080A_0000, 0xF6_0000), range(0x40_0000_0000, 0x400_0000)];
+    assert_eq!(gicr(None, None), Ok((both[..1].to_vec(), None)));
+    assert_eq!(gicr(Some(2), None), Ok((both.clone(), None)));
+    assert_eq!(gicr(Some(2), Some(vec![0, 0x4_0000])), Ok((both.clone(), Some(0x4_0000))));
+    assert_eq!(gicr(Some(2), Some(vec![0x2_0000])), Ok((both, Some(0x2_0000))));
+    let malformed = "device tree unreadable: a GICv3's redistributors is missing or malformed";
+    for (regions, stride) in [
+        (Some(3), None), // not a multiple of 64 KiB
+        (Some(4), None), // not there
+        (Some(u32::MAX), None),
+        (None, Some(vec![0x1000])),
+        (None, Some(vec![0, 0])),
+        (None, Some(vec![0, 0x2_0000, 0])),
+    ] {
+        assert_eq!(gicr(regions, stride).err().as_deref(), Some(malformed));
+    }
+}
+
+#[test]
+fn what_devices_write_to_for_an_interrupt() {
+    let frame = |tree: &mut DeviceTree, name: &str, start: u64| {
+        device(node(tree, "/intc@8000000"), name, &["arm,gic-v2m-frame"], &[start, 0x1000]);
+    };
+    with(
+        |tree| {
+            frame(tree, "v2m@8020000", 0x0802_0000);
+            frame(tree, "v2m@8030800", 0x0803_0800);
+            set(node(tree, "/intc@8000000/its@8080000"), "reg", cells(&[0x0808_0000, 0x1_0000]));
+        },
+        |found| {
+            let found = found.unwrap();
+            let pages = [0x0809_0000, 0x0802_0000, 0x0803_0000].map(|page| range(page, 0x1000));
+            assert_eq!(found.doorbells[..], pages);
+            assert_eq!(found.its[..], [range(0x0808_0000, 0x2_0000)], "as large as they are, whatever the tree says");
+        },
+    );
+    with(
+        |tree| set(node(tree, "/intc@8000000/its@8080000"), "status", "disabled"),
+        |found| {
+            let found = found.unwrap();
+            assert!(found.its.is_empty() && found.doorbells.is_empty());
+        },
+    );
+    let its = |reg: &'static [u64]| error(|tree| set(node(tree, "/intc@8000000/its@8080000"), "reg", cells(reg)));
+    let malformed = "device tree unreadable: an ITS's reg is missing or malformed";
+    for reg in [&[][..], &[0x0808_1000, 0x2_0000], &[u64::MAX - 0xFFFF, 0x8000], &[0x0808_0000]] {
+        assert_eq!(its(reg), malformed, "{reg:x?}");
+    }
+    let no_reg = |tree: &mut DeviceTree| _ = device(node(tree, "/intc@8000000"), "v2m", &["arm,gic-v2m-frame"], &[]);
+    assert_eq!(error(no_reg), "device tree unreadable: a GICv2m frame's reg is missing or malformed");
+    let many = |tree: &mut DeviceTree| (0..16).for_each(|i| frame(tree, &format!("v2m@{i}"), i << 16));
+    assert_eq!(error(many), "too many pages that interrupts are written to: at most 16 are supported");
+    let many = |tree: &mut DeviceTree| {
+        for i in 0..8u64 {
+            device(&mut tree.root, &format!("its@{i}"), &["arm,gic-v3-its"], &[i << 20, 0x2_0000]);
+        }
+    };
+    assert_eq!(error(many), "too many ITSs: at most 8 are supported");
 }
 
 fn uart(edit: impl FnOnce(&mut DeviceTree)) -> Option<u64> {
@@ -153,27 +238,6 @@ fn registers_behind_buses_are_translated() {
     assert_eq!(nested(soc.clone(), None), None, "no way through");
     let two = vec![0x8000, 0x1000_0000, 0x1000, 0, 0x1000_8000, 0x1000];
     assert_eq!(nested(soc, Some(two)), Some(0x8_2000_8100), "the window that holds it");
-}
-
-#[test]
-fn smmus_are_found_by_whole_pages() {
-    with(
-        |tree| {
-            device(&mut tree.root, "smmuv3@9050000", &["arm,smmu-v3"], &[0x0905_0000, 0x2_0000]);
-            device(&mut tree.root, "iommu@9100800", &["vendor,smmu", "arm,mmu-500"], &[0x0910_0800, 0x1000]);
-            let off = device(&mut tree.root, "smmu@a000000", &["arm,smmu-v2"], &[0x0A00_0000, 0x1_0000]);
-            set(off, "status", "disabled");
-        },
-        |found| assert_eq!(found.unwrap().smmus[..], [range(0x0905_0000, 0x2_0000), range(0x0910_0000, 0x2000)]),
-    );
-    let no_reg = |tree: &mut DeviceTree| _ = device(&mut tree.root, "smmuv3", &["arm,smmu-v3"], &[]);
-    assert_eq!(error(no_reg), "device tree unreadable: an SMMU's reg is missing or malformed");
-    let nine = |tree: &mut DeviceTree| {
-        for i in 0..9u64 {
-            device(&mut tree.root, &format!("smmu@{i}"), &["arm,smmu-v3"], &[i << 24, 0x1000]);
-        }
-    };
-    assert_eq!(error(nine), "too many memory regions: at most 32 are supported");
 }
 
 #[test]
@@ -396,6 +460,7 @@ fn every_error_prints_as_one_line() {
         (BootError::NoPsci, NO_PSCI),
         (BootError::TooManyCpus(65), "too many CPUs: 65 (at most 64)"),
         (BootError::TooManyRegions, "too many memory regions: at most 32 are supported"),
+        (BootError::TooMany("SMMUs", 8), "too many SMMUs: at most 8 are supported"),
         (BootError::UnknownBootCpu(0x101), "device tree names no CPU with MPIDR 0x101"),
         (BootError::Core(Refused::OutOfReach), "the core can't be set up: "),
     ];
@@ -441,7 +506,10 @@ fn a_truncated_tree_is_an_error_at_every_length() {
 #[test]
 fn a_damaged_tree_is_read_or_refused() {
     let dtb = virt_with(|tree| {
-        device(&mut tree.root, "smmuv3@9050000", &["arm,smmu-v3"], &[0x0905_0000, 0x2_0000]);
+        let smmu = device(&mut tree.root, "smmuv3@9050000", &["arm,smmu-v3"], &[0x0905_0000, 0x2_0000]);
+        set(smmu, "phandle", 0x8004u32);
+        let nic = device(&mut tree.root, "nic@a010000", &["vendor,nic"], &[0x0A01_0000, 0x1000]);
+        set(nic, "iommus", [0x8004u32, 7, 0x8004, 0x100]);
         many(tree, 3, 3);
         module(tree, "spare", 0x4A00_0000, 0x1000);
     });
