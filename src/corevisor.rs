@@ -12,6 +12,7 @@ use crate::memory::{Count, MAX_REGIONS, MemRegions, Owners, S2Page};
 use crate::mmio::{MAX_SMMUS, SmmuBanks, SmmuConfig};
 use crate::npt::{FramePool, FramesLock, Npt};
 use crate::refused::Refused;
+use crate::smmu3::{MAX_SMMU3S, Smmu3, Smmu3Config};
 use crate::spt::Spts;
 use crate::stats::Stats;
 use crate::trap::HostCpus;
@@ -36,6 +37,8 @@ pub struct Config {
     pub owned: ArrayVec<Range, MAX_OWNED>,
     /// The SMMUs whose registers are emulated. What is not here, but in `withheld`, the host can't reach at all.
     pub smmus: ArrayVec<SmmuConfig, MAX_SMMUS>,
+    /// The SMMUv3s that Corevisor drives. Their registers are in `withheld`.
+    pub smmu3s: ArrayVec<Smmu3Config, MAX_SMMU3S>,
     /// The image window ([`REMAP_WINDOW`]).
     pub remap_window: Range,
     /// Table pages for VMs, the image window and SMMUs together ([`VM_TABLE_PAGES`]).
@@ -76,6 +79,7 @@ pub struct Corevisor<M: Machine> {
     sealer: Lock<Sealer, { rank::CRYPT }>,
     contexts: M::Contexts,
     smmus: ArrayVec<SmmuConfig, MAX_SMMUS>,
+    smmu3s: ArrayVec<Smmu3, MAX_SMMU3S>,
     smmu: Lock<SmmuBanks, { rank::SMMU }>,
     spts: Lock<Spts, { rank::SPT }>,
     /// What runs on each CPU: principal and vCPU, written by that CPU only (AM-93 `set_per_cpu`).
@@ -112,7 +116,7 @@ impl<M: Machine> Corevisor<M> {
         contexts: M::Contexts,
         mut pool: FramePool,
     ) -> Result<Self, Refused> {
-        let Config { regions, owned, smmus, remap_window, vm_table_pages, withheld, ipa_bits, cpus } = config;
+        let Config { regions, owned, smmus, smmu3s, remap_window, vm_table_pages, withheld, ipa_bits, cpus } = config;
         if contexts.as_ref().len() < CONTEXT_COUNT {
             return Err(Refused::OutOfReach);
         }
@@ -144,6 +148,7 @@ impl<M: Machine> Corevisor<M> {
             smmu: Lock::new(SmmuBanks::new()),
             spts: Lock::new(Spts::new()),
             smmus,
+            smmu3s: smmu3s.into_iter().map(Smmu3::new).collect(),
             current: [const { AtomicU16::new(0) }; MAX_CPUS],
             last_run: [const { [const { AtomicU8::new(0) }; VMID_COUNT] }; MAX_CPUS],
             cntvoff: [const { AtomicU64::new(0) }; MAX_CPUS],
@@ -278,6 +283,11 @@ impl<M: Machine> Corevisor<M> {
     /// The SMMUs whose registers are emulated.
     pub fn smmus(&self) -> &[SmmuConfig] {
         &self.smmus
+    }
+
+    /// The SMMUv3s.
+    pub fn smmu3s(&self) -> &[Smmu3] {
+        &self.smmu3s
     }
 
     /// Whether the host runs on this CPU.

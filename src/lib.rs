@@ -24,6 +24,7 @@ pub mod mmio;
 pub mod npt;
 pub mod platform;
 pub mod refused;
+pub mod smmu3;
 pub mod spt;
 pub mod stats;
 #[cfg(feature = "loom")]

@@ -10,13 +10,13 @@
 //! a [`Held`] of a lower rank in hand, which the guard then borrows:
 //!
 //! ```text
-//! CONTEXT(v, c) -> SMMU -> VM(v) -> CORE | S2PAGE -> PT(v) | SPT -> FRAMES | CRYPT
+//! CONTEXT(v, c) -> SMMU -> VM(v) -> CORE | S2PAGE -> PT(v) | SPT | STREAMS -> FRAMES | QUEUES | CRYPT
 //! ```
 //!
 //! Two locks of one rank can never be held together: that is the specification's "CORE and S2PAGE never", "at most one
-//! PT lock", "at most one VM lock". CONTEXT, FRAMES and CRYPT are ours: the shadow context of a vCPU that does not run (of
-//! one that does, the specification's READY→ACTIVE hand-over takes care: [`Lock::own`]), the allocator under all page
-//! tables, and the key of saved VMs.
+//! PT lock", "at most one VM lock". CONTEXT, STREAMS, FRAMES, QUEUES and CRYPT are ours: the shadow context of a vCPU that
+//! does not run (of one that does, the specification's READY→ACTIVE hand-over takes care: [`Lock::own`]), an SMMUv3's stream
+//! table, the allocator under all page tables, an SMMUv3's queues, and the key of saved VMs.
 
 use crate::MAX_CPUS;
 use crate::sync::{AtomicU32, Ordering, UnsafeCell, spin_loop};
@@ -41,8 +41,12 @@ pub mod rank {
     pub const PT: u8 = 5;
     /// SPT, the SMMU's tables. Never held together with PT(v).
     pub const SPT: u8 = 5;
+    /// The stream table of one SMMUv3. Never held together with PT(v) or SPT.
+    pub const STREAMS: u8 = 5;
     /// The allocator of page-table frames.
     pub const FRAMES: u8 = 6;
+    /// The queues of one SMMUv3.
+    pub const QUEUES: u8 = 6;
     /// The key of saved VMs, and which of them can be loaded. Never held together with FRAMES.
     pub const CRYPT: u8 = 6;
 }

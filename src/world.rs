@@ -100,6 +100,7 @@ impl World {
             regions: self.regions(),
             owned: self.owned().into_iter().collect(),
             smmus: self.smmus.iter().copied().collect(),
+            smmu3s: Default::default(),
             remap_window: REMAP_WINDOW,
             vm_table_pages: VM_TABLE_PAGES,
             withheld: self.withheld.iter().copied().collect(),

@@ -311,6 +311,7 @@ fn build_core(
         owned: owned.into(),
         // They are withheld: their registers are not emulated on hardware yet.
         smmus: ArrayVec::new(),
+        smmu3s: ArrayVec::new(),
         remap_window: REMAP_WINDOW,
         vm_table_pages: VM_TABLE_PAGES,
         withheld: platform.smmus.iter().map(|smmu| smmu.window).chain(platform.gich).collect(),
