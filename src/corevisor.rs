@@ -10,7 +10,7 @@ use crate::lock::{Held, Lock, rank};
 use crate::machine::Machine;
 use crate::memory::{Count, MAX_REGIONS, MemRegions, Owners, S2Page};
 use crate::mmio::{MAX_SMMUS, SmmuBanks, SmmuConfig};
-use crate::npt::{FramePool, FramesLock, Npt};
+use crate::npt::{FramePool, FramesLock, HostDma, Level, Npt};
 use crate::refused::Refused;
 use crate::smmu3::{MAX_SMMU3S, Smmu3, Smmu3Config};
 use crate::spt::Spts;
@@ -47,6 +47,8 @@ pub struct Config {
     pub withheld: ArrayVec<Range, MAX_WITHHELD>,
     /// log2 of the stage-2 input address space.
     pub ipa_bits: u32,
+    /// The table for the host's own devices, if SMMUv3s translate for them.
+    pub host_dma: Option<HostDma>,
     /// The CPUs that the host may use.
     pub cpus: HostCpus,
 }
@@ -74,6 +76,8 @@ pub struct Corevisor<M: Machine> {
     /// Where each of these tables starts for the hardware; 0 if there is none. Written under PT(v), and constant for as long
     /// as `v` runs or may be entered, so that no switch of worlds has to take that lock.
     roots: [AtomicU64; VMID_COUNT],
+    /// The host's DMA table, if there is one: for the host what [`Self::npts`] has for its CPUs.
+    host_dma: Lock<Option<Npt>, { rank::PT }>,
     core_data: Lock<CoreData, { rank::CORE }>,
     vms: [Lock<VmInfo, { rank::VM }>; VMID_COUNT],
     sealer: Lock<Sealer, { rank::CRYPT }>,
@@ -116,7 +120,8 @@ impl<M: Machine> Corevisor<M> {
         contexts: M::Contexts,
         mut pool: FramePool,
     ) -> Result<Self, Refused> {
-        let Config { regions, owned, smmus, smmu3s, remap_window, vm_table_pages, withheld, ipa_bits, cpus } = config;
+        let Config { regions, owned, smmus, smmu3s, remap_window, vm_table_pages, withheld, ipa_bits, host_dma, cpus } =
+            config;
         if contexts.as_ref().len() < CONTEXT_COUNT {
             return Err(Refused::OutOfReach);
         }
@@ -141,6 +146,7 @@ impl<M: Machine> Corevisor<M> {
             s2page,
             npts,
             roots: [const { AtomicU64::new(0) }; VMID_COUNT],
+            host_dma: Lock::new(None),
             core_data: Lock::new(CoreData::new(remap_window)),
             vms: core::array::from_fn(|_| Lock::new(VmInfo::default())),
             sealer: Lock::new(Sealer::new()),
@@ -154,11 +160,15 @@ impl<M: Machine> Corevisor<M> {
             cntvoff: [const { AtomicU64::new(0) }; MAX_CPUS],
             owned_pages: owned.iter().map(|r| r.size() / PAGE_SIZE).sum(),
         };
+        let ranges = host_ranges(&this.regions, &owned);
         let mut pt = this.acquire_lock_pt(HOSTVISOR, &mut nothing)?;
-        for range in host_ranges(&this.regions, &owned) {
-            pt.fill_host(range)?;
+        for &range in &ranges {
+            pt.fill_host(range, Level::L1)?;
         }
         drop(pt);
+        if let Some(config) = host_dma {
+            this.fill_host_dma(&config, &ranges)?;
+        }
         let window = Npt::new(&this.machine, &this.frames, COREVISOR, ipa_bits, [vm_table_pages, 0], &mut nothing)?;
         *this.npt(COREVISOR).lock(&mut nothing).0 = Some(window);
         for v in [HOSTVISOR, COREVISOR] {
@@ -254,6 +264,10 @@ impl<M: Machine> Corevisor<M> {
 
     pub(crate) fn npt(&self, v: Vmid) -> &Lock<Option<Npt>, { rank::PT }> {
         &self.npts[v.index()]
+    }
+
+    pub(crate) fn host_dma(&self) -> &Lock<Option<Npt>, { rank::PT }> {
+        &self.host_dma
     }
 
     pub(crate) fn vm(&self, v: Vmid) -> &Lock<VmInfo, { rank::VM }> {

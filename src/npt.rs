@@ -7,6 +7,7 @@
 
 mod desc;
 mod frames;
+mod host_dma;
 mod host_fill;
 mod lifetime;
 mod npt_ops;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use desc::{Bits as DescBits, Desc, Level, PAGE_GUEST, PAGE_HYP, PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
 pub use frames::{FramePool, FramesLock, Tables};
+pub use host_dma::{HOST_DMA_VMID, HostDma, MAX_DOORBELLS};
 pub use npt_walk::Mapping;
 pub use pt_walk::Alloc;
 
@@ -99,10 +101,20 @@ impl DerefMut for PtGuard<'_> {
     }
 }
 
+/// Who walks a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Walker {
+    /// CPUs: what a walk misses can be put right, and is tried again.
+    Cpu,
+    /// SMMUs: what a walk misses is lost.
+    Smmu,
+}
+
 /// The critical section of PT(v) (LK-1 … LK-7): all walks and updates of one table
 /// happen in here.
 pub struct PtSection<'s, M: Machine> {
     machine: &'s M,
+    walker: Walker,
     stats: &'s Stats,
     frames: &'s FramesLock,
     npt: PtGuard<'s>,
@@ -127,12 +139,22 @@ impl<M: Machine> Corevisor<M> {
         outer: &'s mut Held<'_, OUTER>,
     ) -> Result<PtSection<'s, M>, Refused> {
         let (npt, held) = self.npt(v).lock(outer);
-        let npt = PtGuard::new(npt).ok_or(Refused::NoTable(v))?;
-        Ok(PtSection {
+        self.section(npt, held, Walker::Cpu).ok_or(Refused::NoTable(v))
+    }
+
+    /// The critical section of a table, if it exists.
+    fn section<'s>(
+        &'s self,
+        npt: Guard<'s, Option<Npt>>,
+        held: Held<'s, { rank::PT }>,
+        walker: Walker,
+    ) -> Option<PtSection<'s, M>> {
+        Some(PtSection {
             machine: self.machine(),
+            walker,
             stats: self.stats(),
             frames: self.frames(),
-            npt,
+            npt: PtGuard::new(npt)?,
             held,
             spare: Tables::new(),
             for_device: false,

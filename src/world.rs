@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::machine::sim::{self, Fault, Leaf, SimMachine};
 use crate::memory::{Count, MemRegions, S2Page};
 use crate::mmio::SmmuConfig;
+use crate::npt::HostDma;
 use crate::refused::Refused;
 use crate::trap::{Firmware, HostCpus};
 use crate::vm::{VmInfo, VmState};
@@ -33,6 +34,7 @@ pub struct World {
     /// Corevisor's image.
     pub image: Option<Range>,
     pub ipa_bits: u32,
+    pub host_dma: Option<HostDma>,
     pub cpus: Vec<u64>,
     pub firmware: Firmware,
 }
@@ -47,6 +49,7 @@ impl Default for World {
             smmus: Vec::new(),
             image: None,
             ipa_bits: 40,
+            host_dma: None,
             cpus: std::vec![0, 1, 0x100, 0x1_0000_0000],
             firmware,
         }
@@ -84,7 +87,9 @@ impl World {
 
     /// Where page tables are.
     pub fn carve_out(&self) -> Range {
-        let size = (host_table_pages(&self.regions()) + FIXED_TABLE_PAGES + VM_TABLE_PAGES) * PAGE_SIZE;
+        let tables = 1 + u64::from(self.host_dma.is_some());
+        let host = tables * (host_table_pages(&self.regions()) + FIXED_TABLE_PAGES);
+        let size = (host + VM_TABLE_PAGES) * PAGE_SIZE;
         let size = size.next_multiple_of(PMD_SIZE);
         let top = self.ram.last().unwrap().end & !(PMD_SIZE - 1);
         range(top - size, size)
@@ -105,6 +110,7 @@ impl World {
             vm_table_pages: VM_TABLE_PAGES,
             withheld: self.withheld.iter().copied().collect(),
             ipa_bits: self.ipa_bits,
+            host_dma: self.host_dma.clone(),
             cpus: HostCpus::new(self.cpus.iter().copied(), 0, self.firmware),
         }
     }
@@ -149,11 +155,25 @@ pub fn host_view(core: &Core) -> Vec<Stretch> {
     view
 }
 
+/// All that the host's DMA table maps, as [`host_view`].
+pub fn host_dma_view(core: &Core) -> Vec<Stretch> {
+    let mut view: Vec<Stretch> = Vec::new();
+    for leaf in core.host_dma_leaves() {
+        assert_eq!(leaf.pa(ipa(leaf.ipa)), leaf.ipa, "devices reach everything where it is");
+        match view.last_mut() {
+            Some((_, end, attributes)) if *end == leaf.ipa && *attributes == leaf.attributes() => *end += leaf.size,
+            _ => view.push((leaf.ipa, leaf.ipa + leaf.size, leaf.attributes())),
+        }
+    }
+    view
+}
+
 /// Everything that a refused operation must leave alone.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Snapshot {
     records: Records,
     view: Vec<Stretch>,
+    dma: Vec<Stretch>,
     tables: u64,
     /// Tables of the others: their leaves and pages.
     others: Vec<(Vmid, Vec<Leaf>, u64)>,
@@ -205,6 +225,7 @@ pub fn snapshot(core: &Core) -> Snapshot {
     Snapshot {
         records: Records(records),
         view: host_view(core),
+        dma: host_dma_view(core),
         tables: stat(core, stat::HOST_TABLE_PAGES),
         others: others.collect(),
         vms: Vms(principals().map(|v| core.vm(v).lock(&mut Held::nothing()).0.clone()).collect()),

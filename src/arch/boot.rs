@@ -316,6 +316,7 @@ fn build_core(
         vm_table_pages: VM_TABLE_PAGES,
         withheld: platform.smmus.iter().map(|smmu| smmu.window).chain(platform.gich).collect(),
         ipa_bits,
+        host_dma: None,
         cpus: HostCpus::new(platform.cpus.iter().copied(), boot_cpu, firmware),
     };
     let count = config.regions.pages() as usize;

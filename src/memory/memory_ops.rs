@@ -69,11 +69,24 @@ impl<M: Machine> Corevisor<M> {
         self.acquire_lock_pt(v, &mut held)?.prepare_npt(ipa, level, leaf)?;
         let whole_block = taken == PMD_PAGES;
         if whole_block {
-            self.clear_block_host(first, &mut held)?;
+            if s2page.standing_grants(v) == 0 {
+                self.take_from_host(first, Level::L2, &mut held)?;
+            } else {
+                self.clear_block_host(first, &mut held)?;
+            }
             self.machine().fetch_block_from_doracle(first);
         }
         for (gfn, pfn) in pages().filter(|_| !whole_block) {
-            self.clear_pfn_host_unless_shared(s2page.assignment(v, gfn, pfn)?, pfn, &mut held)?;
+            let assignment = s2page.assignment(v, gfn, pfn)?;
+            if let Err(why) = self.clear_pfn_host_unless_shared(&s2page, v, assignment, pfn, &mut held) {
+                // What was taken is still the host's. Its CPUs find that when they touch it, its devices do not.
+                for (gfn, before) in pages().take_while(|&(_, before)| before != pfn) {
+                    if s2page.assignment(v, gfn, before)? == Assignment::Take {
+                        self.map_host_dma(before, &mut held)?;
+                    }
+                }
+                return Err(why);
+            }
         }
         for (gfn, pfn) in pages() {
             let assignment = s2page.assignment(v, gfn, pfn)?;

@@ -5,7 +5,7 @@
 use crate::abi::stat;
 use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Range, Vmid};
 use crate::lock::Held;
-use crate::npt::{PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
+use crate::npt::{HostDma, PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};
 use crate::refused::Refused;
 use crate::trap::{HostAbort, Syndrome, Verdict};
 use crate::world::{Core, GIB, MIB, TAKER, World, give, host_view, ipa, pfn, range, stat, take};
@@ -203,6 +203,7 @@ fn world(ipa_bits: u32) -> World {
         withheld: vec![range(0x0900_3000, 0x1000), range(0x0A00_0000, 0x20_0000)],
         image: Some(range(GIB + 2 * MIB, 0x3_1000)),
         ipa_bits,
+        host_dma: Some(HostDma { ipa_bits: ipa_bits.min(44), blocks: ipa_bits != 40, doorbells: Default::default() }),
         ..World::default()
     }
 }
@@ -257,6 +258,9 @@ fn the_host_reaches_what_the_model_says_and_nothing_else() {
                 }
                 perform(&core, &mut model, step);
                 check(&core, &model, &touched);
+            }
+            for ram in &model.world.ram {
+                assert_eq!(core.host_dma_wrong_about(*ram), []);
             }
             for (start, end, _) in host_view(&core) {
                 let mapped = range(start, end - start);

@@ -5,7 +5,7 @@
 //! ([`crate::machine::sim`]).
 
 use super::pt_walk::slot;
-use super::{Alloc, Desc, Level, PAGE_GUEST, PtSection};
+use super::{Alloc, Desc, Level, PAGE_GUEST, PtSection, Walker};
 use crate::abi::stat;
 use crate::addr::{HOSTVISOR, Ipa, Pa};
 use crate::machine::Machine;
@@ -26,6 +26,17 @@ impl Mapping {
         let within = ipa.as_u64() & (self.level.size() - 1);
         self.desc.is_valid().then(|| self.desc.pp().checked_add(within))?
     }
+}
+
+/// What of 2 MiB was mapped, and is not any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum CutOff {
+    /// Nothing.
+    Nothing,
+    /// All, by a block.
+    Block,
+    /// Some or all pages.
+    Pages,
 }
 
 impl<M: Machine> PtSection<'_, M> {
@@ -104,7 +115,7 @@ impl<M: Machine> PtSection<'_, M> {
 
     /// The entry that points to the table of `level` for `ipa`, about which `old` decides now. The tables that are
     /// missing are created, and the host's larger blocks split.
-    fn table_for(&mut self, ipa: Ipa, level: Level, old: Mapping) -> Result<Desc, Refused> {
+    pub(super) fn table_for(&mut self, ipa: Ipa, level: Level, old: Mapping) -> Result<Desc, Refused> {
         self.reserve((level as u64).saturating_sub(old.level as u64))?;
         let pgd = self.walk_pgd(ipa, Alloc::Yes)?;
         let mut pud = self.walk_pud(pgd, ipa, Alloc::Yes)?;
@@ -125,7 +136,8 @@ impl<M: Machine> PtSection<'_, M> {
     /// Replaces the entry `old` of the host's table, at `at`, by a table of the next level that says the same. A block
     /// is replaced with break-before-make (Arm ARM D8.17.1): the entry is invalid, and its translations are gone from
     /// every TLB, before the table takes its place. Another CPU of the host that faults in between waits for PT(0), and
-    /// finds the table.
+    /// finds the table. A device would not wait: for SMMUs, the table takes the block's place at once ([`super::host_dma`]),
+    /// and an invalidation by any address in it will end the block's translation, too.
     fn split_host_block(&mut self, at: Pa, old: Desc, level: Level, ipa: Ipa) -> Result<Desc, Refused> {
         let (table, next) = match level {
             Level::L1 => (self.alloc_pud_page()?, Level::L2),
@@ -139,7 +151,7 @@ impl<M: Machine> PtSection<'_, M> {
             };
             self.machine.pt_store(entry, part.as_u64());
         }
-        if old.is_valid() {
+        if old.is_valid() && self.walker == Walker::Cpu {
             self.machine.pt_store(at, Desc::NONE.as_u64());
             self.invalidate(ipa.align_down(level.size()));
             self.stats.count(self.machine.cpu(), stat::BLOCK_SPLIT);
@@ -152,9 +164,22 @@ impl<M: Machine> PtSection<'_, M> {
         Ok(new)
     }
 
-    /// Takes the 2 MiB from `ipa` on, aligned, away from the host, and ends their cached translations at once: by a single
-    /// entry, or, where there is a table for pages, by all of its entries.
+    /// Takes the 2 MiB from `ipa` on, aligned, away from the host, and ends their cached translations at once.
     pub(super) fn clear_host_block(&mut self, ipa: Ipa) -> Result<(), Refused> {
+        match self.cut_off_block(ipa)? {
+            CutOff::Nothing => {}
+            CutOff::Block => self.invalidate(ipa),
+            CutOff::Pages => {
+                self.machine.invalidate_vmid(self.npt.vmid, self.npt.hw_root);
+                self.stats.count(self.machine.cpu(), stat::TLB_INVALIDATIONS);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the entries of the 2 MiB from `ipa` on, aligned, out of the host's table: a single one, or, where there is a
+    /// table for pages, all of its. Their cached translations are still to be ended.
+    pub(super) fn cut_off_block(&mut self, ipa: Ipa) -> Result<CutOff, Refused> {
         let old = self.mapping(ipa)?;
         if old.level == Level::L3 {
             let table = self.table_for(ipa, Level::L3, old)?;
@@ -164,14 +189,14 @@ impl<M: Machine> PtSection<'_, M> {
                     self.machine.pt_store(at, PAGE_GUEST);
                 }
             }
-            self.machine.invalidate_vmid(self.npt.vmid, self.npt.hw_root);
-            self.stats.count(self.machine.cpu(), stat::TLB_INVALIDATIONS);
-        } else if old.desc.is_valid() {
-            let pud = self.table_for(ipa, Level::L2, old)?;
-            self.set_leaf(slot(pud.pp(), ipa, Level::L2), Desc::from_u64(PAGE_GUEST));
-            self.invalidate(ipa);
+            return Ok(CutOff::Pages);
         }
-        Ok(())
+        if !old.desc.is_valid() {
+            return Ok(CutOff::Nothing);
+        }
+        let pud = self.table_for(ipa, Level::L2, old)?;
+        self.set_leaf(slot(pud.pp(), ipa, Level::L2), Desc::from_u64(PAGE_GUEST));
+        Ok(CutOff::Block)
     }
 
     /// Takes away the entry by which `ipa` reaches `page`, if it does: of a block, all of it. Its cached translations

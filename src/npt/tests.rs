@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The host's table as the hardware sees it: filling, splitting, quotas, devices.
 
+mod host_dma;
 mod vm;
 
 use super::{Desc, Level, PAGE_S2_DEVICE, PAGE_S2_KERNEL, S2_RDWR};

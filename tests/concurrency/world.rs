@@ -7,6 +7,7 @@ use corevisor::lock::Held;
 use corevisor::machine::sim::{self, SimMachine};
 use corevisor::memory::{Count, MemRegions};
 use corevisor::mmio::SmmuConfig;
+use corevisor::npt::HostDma;
 use corevisor::trap::{Firmware, HostCpus};
 use corevisor::vm::{Power, VcpuState, VmState};
 
@@ -25,7 +26,7 @@ pub fn boot() -> Core {
     sim::set_cpu(0);
     let mut regions = MemRegions::default();
     regions.push(RAM, true).unwrap();
-    let tables = host_table_pages(&regions) + FIXED_TABLE_PAGES + VM_TABLE_PAGES;
+    let tables = 2 * (host_table_pages(&regions) + FIXED_TABLE_PAGES) + VM_TABLE_PAGES;
     let carve_out = Range { start: RAM.end - (tables * PAGE_SIZE).next_multiple_of(PMD_SIZE), end: RAM.end };
     let firmware = Firmware { psci_version: 0x0001_0001, extended_state: false, smccc_1_1: true };
     let config = Config {
@@ -37,6 +38,7 @@ pub fn boot() -> Core {
         vm_table_pages: VM_TABLE_PAGES,
         withheld: [].into_iter().collect(),
         ipa_bits: 40,
+        host_dma: Some(HostDma { ipa_bits: 40, blocks: true, doorbells: Default::default() }),
         cpus: HostCpus::new(0..4, 0, firmware),
     };
     sim::boot(config, carve_out).unwrap()

@@ -57,6 +57,7 @@ pub fn boot() -> Core {
         vm_table_pages: TABLES,
         withheld: withheld.into_iter().collect(),
         ipa_bits: 48,
+        host_dma: None,
         cpus: HostCpus::new(0..CPUS, 0, firmware),
     };
     sim::boot(config, pool).expect("the library boots")

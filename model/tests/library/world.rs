@@ -43,6 +43,7 @@ pub fn library(ipa_bits: u32) -> Core {
         vm_table_pages: VM_TABLE_PAGES,
         withheld: withheld().into_iter().collect(),
         ipa_bits,
+        host_dma: None,
         cpus: HostCpus::new([0, 1], 0, firmware),
     };
     sim::boot(config, owned()[1]).expect("the library boots")

@@ -7,7 +7,7 @@ use crate::lock::{Held, rank};
 use crate::machine::Machine;
 use crate::memory::{Count, S2Page, S2PageSection};
 use crate::mmio::{ContextBank, SmmuIndex};
-use crate::npt::Desc;
+use crate::npt::{Desc, Level};
 use crate::refused::Refused;
 
 /// Most DMA mappings of one page of the host (specification: `EL2_SMMU_CFG_SIZE`). One more is refused (D-10).
@@ -103,7 +103,7 @@ impl<M: Machine> Corevisor<M> {
         pfn: Pfn,
         held: &mut Held<'_, { rank::S2PAGE }>,
     ) -> Result<(), Refused> {
-        self.clear_pfn_host(pfn, held)?;
+        self.take_from_host(pfn, Level::L3, held)?;
         self.machine().fetch_from_doracle(pfn);
         s2page.set_record(pfn, S2Page::new(v, Count::DmaPending, Some(gfn.as_u64())));
         Ok(())

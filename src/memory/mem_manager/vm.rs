@@ -89,6 +89,7 @@ impl<M: Machine> Corevisor<M> {
         }
         self.clear_pfn_host(pfn, &mut held)?;
         self.machine().clear_phys_page(pfn);
+        self.map_host_dma(pfn, &mut held)?;
         s2page.set_record(pfn, S2Page::host(pfn));
         s2page.release_lock_s2page();
         Ok(())
@@ -111,7 +112,7 @@ impl<M: Machine> Corevisor<M> {
         vm_only(v)?;
         let (mut s2page, mut held) = self.acquire_lock_s2page(outer);
         let assignment = s2page.assignment(v, gfn, pfn)?;
-        self.clear_pfn_host_unless_shared(assignment, pfn, &mut held)?;
+        self.clear_pfn_host_unless_shared(&s2page, v, assignment, pfn, &mut held)?;
         if assignment == Assignment::Take {
             self.machine().fetch_from_doracle(pfn);
         }
@@ -121,17 +122,39 @@ impl<M: Machine> Corevisor<M> {
 
     /// The part of MM-3 that can fail: the page leaves the host's table, unless it is the VM's and shared with the host
     /// or was never there. One that came to the VM through the SMMU (D-01) is not there either; to make sure costs a
-    /// walk.
+    /// walk. From its devices it goes only if `v` does not share all of its pages with it.
     pub(crate) fn clear_pfn_host_unless_shared(
         &self,
+        s2page: &S2PageSection<'_, M::Records>,
+        v: Vmid,
         assignment: Assignment,
         pfn: Pfn,
         held: &mut Held<'_, { rank::S2PAGE }>,
     ) -> Result<(), Refused> {
         match assignment {
-            Assignment::Take | Assignment::Keep(Count::DmaPending) => self.clear_pfn_host(pfn, held),
             Assignment::Keep(Count::Shares(_)) => Ok(()),
+            _ if s2page.standing_grants(v) == 0 => self.take_from_host(pfn, Level::L3, held),
+            _ => {
+                self.clear_pfn_host(pfn, held)?;
+                self.map_host_dma(pfn, held)
+            }
         }
+    }
+
+    /// No CPU of the host and none of its devices reaches `pfn` any more, or at `Level::L2` the 512 pages from there on. Lock
+    /// PT(0), before it that of the host's DMA table.
+    ///
+    /// # Errors
+    /// If an SMMU does not come to an end with it. Nothing has changed then.
+    pub(crate) fn take_from_host(
+        &self,
+        pfn: Pfn,
+        level: Level,
+        held: &mut Held<'_, { rank::S2PAGE }>,
+    ) -> Result<(), Refused> {
+        self.unmap_host_dma(pfn, level, held)?;
+        // For the tables that this may take a page is reserved.
+        if level == Level::L2 { self.clear_block_host(pfn, held) } else { self.clear_pfn_host(pfn, held) }
     }
 
     /// Spec: MM-4. Maps `ipa` of the VM `v` to the page `pa`, or a block of 512, of RAM: it can read, write and execute
@@ -181,12 +204,13 @@ impl<M: Machine> Corevisor<M> {
     }
 
     /// Spec: MM-6. The VM `v` shares its page `pfn` with the host once more, up to [`MAX_SHARE_COUNT`] times. Nothing
-    /// happens to other pages, nor to one that is DMA-pending. Lock S2PAGE.
+    /// happens to other pages, nor to one that is DMA-pending. Locks S2PAGE, then that of the host's DMA table.
     pub fn grant_vm_page<const OUTER: u8>(&self, v: Vmid, pfn: Pfn, outer: &mut Held<'_, OUTER>) {
-        let (mut s2page, _) = self.acquire_lock_s2page(outer);
+        let (mut s2page, mut held) = self.acquire_lock_s2page(outer);
         if v.is_vm()
             && s2page.get_pfn_owner(pfn) == Some(v)
             && let Count::Shares(shares @ ..MAX_SHARE_COUNT) = s2page.get_pfn_count(pfn)
+            && (shares > 0 || self.map_host_dma(pfn, &mut held).is_ok())
         {
             s2page.set_pfn_count(pfn, Count::Shares(shares + 1));
         }
@@ -224,7 +248,7 @@ impl<M: Machine> Corevisor<M> {
         held: &mut Held<'_, { rank::S2PAGE }>,
     ) -> Result<(), Refused> {
         if shares == 1 {
-            self.clear_pfn_host(pfn, held)?;
+            self.take_from_host(pfn, Level::L3, held)?;
             self.machine().fetch_from_doracle(pfn);
         }
         s2page.set_pfn_count(pfn, Count::Shares(shares - 1));
@@ -246,7 +270,10 @@ impl<M: Machine> Corevisor<M> {
         let (mut s2page, mut held) = self.acquire_lock_s2page(outer);
         let pfn = self.own_page_at(v, ipa, &s2page, &mut held)?;
         match s2page.get_pfn_count(pfn) {
-            Count::Shares(0) => s2page.set_pfn_count(pfn, Count::Shares(1)),
+            Count::Shares(0) => {
+                self.map_host_dma(pfn, &mut held)?;
+                s2page.set_pfn_count(pfn, Count::Shares(1));
+            }
             _ => return Err(Refused::Busy(pfn)),
         }
         Ok(())

@@ -2,11 +2,11 @@
 //! Random sequences of what the host and two VMs can do with pages. After each step nobody reaches what is not theirs,
 //! by tables or by what TLBs remember of them.
 
-use crate::addr::{HOSTVISOR, PAGE_SIZE, PMD_SIZE, Pa, Vmid};
+use crate::addr::{HOSTVISOR, PAGE_SIZE, PMD_SIZE, Pa, Range, Vmid};
 use crate::lock::Held;
 use crate::machine::sim::Leaf;
 use crate::memory::{Count, S2Page};
-use crate::npt::Level;
+use crate::npt::{HostDma, Level};
 use crate::vm::VmState;
 use crate::world::{Core, GIB, MIB, World, ipa, pa, pfn, record, vm};
 use proptest::prelude::{Just, Strategy, prop, prop_oneof};
@@ -67,6 +67,7 @@ fn check(core: &Core, records: &[S2Page]) {
         let walked = core.machine().walk(HOSTVISOR, ipa(page)).is_ok();
         assert!(may || !walked, "the host has {page:#x}: {record:?}");
     }
+    assert_eq!(core.host_dma_wrong_about(Range { start: START, end: END }), []);
     for leaf in core.machine().cached(HOSTVISOR) {
         for (page, _) in pages(&leaf).filter(|&(page, _)| (START..END).contains(&page)) {
             let record = of(page);
@@ -109,7 +110,8 @@ fn nobody_reaches_what_is_not_theirs() {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let seed = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let run = TestRunner::new_with_rng(config, seed).run(&prop::collection::vec(step, 1..40), |steps| {
-        let core = World::default().boot();
+        let host_dma = HostDma { ipa_bits: 40, blocks: true, doorbells: Default::default() };
+        let core = World { host_dma: Some(host_dma), ..World::default() }.boot();
         for id in 1..=2 {
             let v = vm(&core, id, VmState::Verified);
             for at in [0, PAGE_SIZE, PMD_SIZE] {

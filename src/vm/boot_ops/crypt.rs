@@ -144,8 +144,8 @@ impl<M: Machine> Corevisor<M> {
         let mut table = self.acquire_lock_pt(v, &mut held)?;
         table.prepare_npt(ipa, Level::L3, Desc::leaf(page.base(), Level::L3, PAGE_S2_KERNEL))?;
         table.release_lock_pt();
+        self.take_from_host(page, Level::L3, &mut held)?;
         self.go_on_from(v, &mut vm, generation, &mut held);
-        self.clear_pfn_host(page, &mut held)?;
         self.machine().fetch_from_doracle(page);
         self.machine().write_page(page, &bytes);
         s2page.set_record(page, S2Page::new(v, Count::Shares(0), Some(gfn)));

@@ -37,6 +37,9 @@ pub fn check(core: &Core) {
         }
     }
     devices_reach_their_owners(core, &records);
+    for ram in core.regions().tracked() {
+        assert_eq!(core.host_dma_wrong_about(ram), [], "the host's DMA table and the records");
+    }
     for v in VMS {
         let mut nothing = Held::nothing();
         let (vm, _) = core.acquire_lock_vm(v, &mut nothing);

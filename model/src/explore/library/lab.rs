@@ -395,6 +395,9 @@ impl<'a> Lab<'a> {
             }
         }
         broken.extend(self.devices());
+        let all = self.small.regions().into_iter().flat_map(|range| self.core.host_dma_wrong_about(range));
+        let wrong = all.map(|page| format!("the host's DMA table is wrong about {page:#x}"));
+        broken.extend(wrong.map(|detail| Violation { id: "DMA", detail }));
         let mut say = |id, detail: String| broken.push(Violation { id, detail });
         for (i, cpu) in self.everything.cpus.iter().enumerate() {
             let runs = cpu.current.map_or(HOSTVISOR, |(v, _)| v);

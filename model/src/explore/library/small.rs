@@ -13,6 +13,7 @@ use corevisor::corevisor::{Config, FIXED_TABLE_PAGES, host_table_pages};
 use corevisor::machine::sim;
 use corevisor::memory::MemRegions;
 use corevisor::mmio::SmmuConfig;
+use corevisor::npt::HostDma;
 use corevisor::trap::{Firmware, HostCpus};
 
 /// Where the page tables are: no principal's address.
@@ -175,7 +176,7 @@ impl Small {
     }
 
     /// RAM: in order, pages that follow each other together.
-    fn regions(&self) -> Vec<Range> {
+    pub(super) fn regions(&self) -> Vec<Range> {
         let mut pages = [&self.ram[..], &self.core].concat();
         pages.extend(self.run_pages());
         if self.images {
@@ -200,7 +201,7 @@ impl Small {
         for range in self.regions() {
             regions.push(range, true).expect("few regions");
         }
-        let size = (host_table_pages(&regions) + FIXED_TABLE_PAGES + TABLES) * PAGE_SIZE;
+        let size = (2 * (host_table_pages(&regions) + FIXED_TABLE_PAGES) + TABLES) * PAGE_SIZE;
         let page = |pfn: &u64| Range { start: pfn * PAGE_SIZE, end: (pfn + 1) * PAGE_SIZE };
         let smmu = SmmuConfig { window: Range { start: SMMU, end: SMMU + 0x1_0000 }, context_banks: 2 };
         let config = Config {
@@ -212,6 +213,7 @@ impl Small {
             vm_table_pages: TABLES,
             withheld: Default::default(),
             ipa_bits: 40,
+            host_dma: Some(HostDma { ipa_bits: 40, blocks: true, doorbells: Default::default() }),
             cpus: HostCpus::new(
                 (0..self.cpus as u64).collect::<Vec<_>>(),
                 0,
