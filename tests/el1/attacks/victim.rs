@@ -26,7 +26,7 @@ pub fn owner(address: u64) -> u64 {
 }
 
 /// A word of memory that the host can't read.
-fn peek(address: u64) -> u64 {
+pub fn peek(address: u64) -> u64 {
     let args = [primitive::SHARED_LOAD, address, 0];
     let registers = with_canaries(Conduit::Hvc, test_call::PRIMITIVE.into(), &args, 2);
     assert_eq!(registers[0], 0, "SHARED_LOAD of {address:#x}");

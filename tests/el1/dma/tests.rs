@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The list of tests.
+
+mod attack;
+mod edu;
+mod host;
+mod pci;
+#[path = "../attacks/victim.rs"]
+#[allow(dead_code, reason = "part of it is used")]
+mod victim;
+mod vms;
+
+crate::tests! {
+    host:
+        between_its_own_pages,
+        across_pages,
+        a50_what_is_no_memory,
+        a50_corevisors_memory,
+        a50_every_refusal_is_told;
+    vms:
+        a50_a_vms_memory,
+        a50_a_vm_that_runs,
+        a51_a_page_that_has_left_the_host,
+        a51_a_page_that_a_vm_got,
+        a51_a_block_that_a_vm_got,
+        a51_an_image,
+        a51_a_dead_vms_memory,
+        what_a_vm_shares,
+        a_shared_vms_memory;
+}
