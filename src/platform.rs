@@ -8,6 +8,7 @@ pub mod host_tree;
 pub mod image_keys;
 pub mod layout;
 pub mod log_ring;
+pub mod past_smmus;
 pub mod smmus;
 #[cfg(test)]
 mod tests;

@@ -314,7 +314,7 @@ fn build_core(
         smmu3s: ArrayVec::new(),
         remap_window: REMAP_WINDOW,
         vm_table_pages: VM_TABLE_PAGES,
-        withheld: platform.smmus.iter().map(|smmu| smmu.window).chain(platform.gich).collect(),
+        withheld: platform.smmus.iter().map(|smmu| smmu.window).chain(platform.gich).chain(platform.fw_cfg).collect(),
         ipa_bits,
         host_dma: None,
         cpus: HostCpus::new(platform.cpus.iter().copied(), boot_cpu, firmware),
@@ -382,6 +382,9 @@ fn report_platform(platform: &Platform<'_>) {
     }
     if cfg!(feature = "unsigned-vms") {
         log::warn!("unsigned VMs are possible: this is an image for tests");
+    }
+    if !platform.smmus.is_empty() && !platform.past_smmus.is_empty() {
+        log::warn!("no SMMU is in front of {}: nothing restricts their DMA", platform.past_smmus);
     }
     // No SMMU is driven yet, so this holds with or without one.
     log::warn!("DMA is not restricted: devices can reach all memory, Corevisor's too");

@@ -3,6 +3,7 @@
 
 use super::BootError;
 use super::host_tree::IMAGE_KEYS;
+use super::past_smmus::{self, FW_CFG, PastSmmus};
 use super::smmus::{self, MAX_SMMUS, SMMUS_V2, SMMUS_V3, Smmu};
 use crate::MAX_CPUS;
 use crate::addr::{PAGE_SIZE, Range};
@@ -55,6 +56,10 @@ pub struct Platform<'a> {
     pub gicr: Redistributors,
     /// The pages that devices write to for an interrupt by a message: that of each ITS's GITS_TRANSLATER, and GICv2m frames.
     pub doorbells: ArrayVec<Range, MAX_DOORBELLS>,
+    /// QEMU's fw_cfg, widened to whole pages.
+    pub fw_cfg: Option<Range>,
+    /// Devices that do DMA with no SMMU in front of them.
+    pub past_smmus: PastSmmus<'a>,
     /// The host's kernel.
     pub kernel: Range,
     /// Its command line.
@@ -120,6 +125,7 @@ pub fn discover<'a>(fdt: Fdt<'a>) -> Result<Platform<'a>, BootError> {
     }
     smmus::check_windows(&found.smmus, &found.ram, &found.no_map)?;
     smmus::find_streams(fdt, &mut found.smmus);
+    found.past_smmus = past_smmus::find(fdt);
     chosen(fdt, &mut found)?;
     Ok(found)
 }
@@ -141,6 +147,7 @@ enum Device {
     Gic(Gic),
     Its,
     V2mFrame,
+    FwCfg,
     Timer,
     Psci,
     Uart,
@@ -154,6 +161,7 @@ fn device(node: FdtNode<'_>) -> Option<Device> {
         "arm,gic-400" | "arm,cortex-a15-gic" | "arm,cortex-a7-gic" => Some(Device::Gic(Gic::V2)),
         "arm,gic-v3-its" => Some(Device::Its),
         "arm,gic-v2m-frame" => Some(Device::V2mFrame),
+        FW_CFG => Some(Device::FwCfg),
         "arm,armv8-timer" => Some(Device::Timer),
         "arm,psci-0.2" | "arm,psci-1.0" => Some(Device::Psci),
         "arm,pl011" => Some(Device::Uart),
@@ -315,6 +323,10 @@ fn devices(
                 // MSI_SETSPI_NS is in the first page.
                 let doorbell = Range { start: frame.start, end: frame.start + 1 }.align_out(PAGE_SIZE);
                 push_device(&mut found.doorbells, doorbell, "pages that interrupts are written to")?;
+            }
+            Some(Device::FwCfg) => {
+                let registers = first_window(path, node).ok_or(BootError::Property("fw_cfg's reg"))?;
+                found.fw_cfg = Some(registers.align_out(PAGE_SIZE));
             }
             Some(Device::Gic(Gic::V2)) => {
                 found.gic.get_or_insert(Gic::V2);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The device tree that the host is given: the machine's, with Corevisor's memory reserved, its own boot data in
-//! /chosen, the physical timer instead of the virtual one, no SMMUs, and a /hypervisor node, which has the virtual one's
-//! interrupt.
+//! /chosen, the physical timer instead of the virtual one, no SMMUs or fw_cfg, and a /hypervisor node, which has the
+//! virtual one's interrupt.
 //!
 //! This is the one module that allocates: from a heap that exists only until the host starts.
 
 use super::BootError;
+use super::past_smmus::FW_CFG;
 use super::smmus::{SMMUS_V2, SMMUS_V3};
 use crate::addr::{PAGE_SIZE, Range};
 use alloc::format;
@@ -124,12 +125,13 @@ fn interrupt_cells(node: &DeviceTreeNode) -> usize {
     node.children().map(interrupt_cells).find(|&n| n != 0).unwrap_or(0)
 }
 
-/// All nodes below `node`: no SMMUs, nor anything that points at one; the timer; PSCI by SMC.
+/// All nodes below `node`: no SMMUs, nor anything that points at one, and no fw_cfg; the timer; PSCI by SMC.
 fn devices(node: &mut DeviceTreeNode, interrupt_cells: usize) {
-    let is_smmu = |n: &&DeviceTreeNode| compatible_with(*n, &SMMUS_V3) || compatible_with(*n, &SMMUS_V2);
-    let smmus: Vec<String> = node.children().filter(is_smmu).map(|n| String::from(n.name())).collect();
-    for smmu in &smmus {
-        node.remove_child(smmu);
+    let is_ours =
+        |n: &&DeviceTreeNode| [&SMMUS_V3[..], &SMMUS_V2, &[FW_CFG]].iter().any(|names| compatible_with(*n, names));
+    let withheld: Vec<String> = node.children().filter(is_ours).map(|n| String::from(n.name())).collect();
+    for withheld in &withheld {
+        node.remove_child(withheld);
     }
     for name in ["iommus", "iommu-map", "iommu-map-mask"] {
         node.remove_property(name);

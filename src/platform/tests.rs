@@ -6,6 +6,7 @@ mod host_image;
 mod host_tree;
 mod image_keys;
 mod layout;
+mod past_smmus;
 mod smmus;
 
 use dtoolkit::ToPropertyValue;

@@ -35,6 +35,7 @@ crate::tests! {
         gic_works,
         devices_are_not_executable,
         holes_are_the_machines,
+        fw_cfg,
         smmu_window,
         the_hypervisors_gic_registers;
     ram:
