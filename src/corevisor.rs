@@ -99,8 +99,18 @@ pub struct Corevisor<M: Machine> {
 /// one level-3 table for each 2 MiB and one level-2 table for each GiB that RAM touches, a level-1 table for each
 /// 512 GiB, and [`DEVICE_TABLES`].
 pub fn host_table_pages(regions: &MemRegions) -> u64 {
+    ram_table_pages(regions) + DEVICE_TABLES
+}
+
+/// The same for the host's DMA table, which maps no devices but `doorbells` pages that interrupts are written to.
+pub fn host_dma_table_pages(regions: &MemRegions, doorbells: u64) -> u64 {
+    const LEVELS: u64 = 3;
+    ram_table_pages(regions) + doorbells * LEVELS
+}
+
+fn ram_table_pages(regions: &MemRegions) -> u64 {
     let touched = |unit: u64| -> u64 { regions.tracked().map(|r| r.align_out(unit).size() / unit).sum() };
-    touched(PMD_SIZE) + touched(PUD_SIZE) + touched(PGD_SIZE) + DEVICE_TABLES
+    touched(PMD_SIZE) + touched(PUD_SIZE) + touched(PGD_SIZE)
 }
 
 /// Pages of the root and the fixed level-1 tables, rounded up as the buddy allocator does.

@@ -18,7 +18,7 @@ pub(super) const MAX_DEPTH: usize = 16;
 /// Most ITSs that are supported.
 pub const MAX_ITS: usize = 8;
 /// Most pages that devices write to for an interrupt: of the ITSs, and of GICv2m frames.
-pub const MAX_DOORBELLS: usize = 16;
+pub const MAX_DOORBELLS: usize = 8;
 /// Most regions of redistributors.
 pub const MAX_REDISTRIBUTOR_REGIONS: usize = 16;
 /// Bytes of an ITS's registers: a frame of 64 KiB for software, and one with GITS_TRANSLATER.

@@ -3,8 +3,9 @@
 
 use super::BootError;
 use super::discover::Platform;
+use super::smmus::SmmuKind;
 use crate::addr::{PAGE_SIZE, PMD_SIZE, Range};
-use crate::corevisor::{FIXED_TABLE_PAGES, VM_TABLE_PAGES, host_table_pages};
+use crate::corevisor::{FIXED_TABLE_PAGES, VM_TABLE_PAGES, host_dma_table_pages, host_table_pages};
 use crate::memory::{MAX_REGIONS, MemRegions, S2Page};
 use arrayvec::ArrayVec;
 
@@ -12,6 +13,9 @@ use arrayvec::ArrayVec;
 pub const STACK_SIZE: u64 = 32 * 1024;
 /// Bytes of the unmapped page below each stack.
 pub const GUARD_SIZE: u64 = PAGE_SIZE;
+/// What the ends of the carve-out are multiples of: the largest page of a host. That it may begin amid 2 MiB takes one table
+/// more of those that are reserved for the host anyway, because any of its blocks may be split.
+pub const GRANULE: u64 = 64 * 1024;
 /// Largest device tree that the host is given; also what its loader promises to keep free (arm64 boot protocol).
 pub const TREE_SIZE: u64 = PMD_SIZE;
 
@@ -21,7 +25,7 @@ pub type Busy = ArrayVec<Range, { 2 * MAX_REGIONS + 8 }>;
 /// The parts of the carve-out, one after the other.
 #[derive(Clone, Copy, Debug)]
 pub struct CarveOut {
-    /// All of it; whole 2 MiB, so that it costs the host's table no pages.
+    /// All of it, in units of [`GRANULE`].
     pub range: Range,
     /// The ownership table.
     pub records: Range,
@@ -64,8 +68,8 @@ pub fn carve_out(platform: &Platform<'_>, regions: &MemRegions, busy: &mut Busy)
     let page_up = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE);
     let records = page_up(regions.pages() * size_of::<S2Page>() as u64);
     let stacks = platform.cpus.len() as u64 * (GUARD_SIZE + STACK_SIZE);
-    let frames = (host_table_pages(regions) + FIXED_TABLE_PAGES + VM_TABLE_PAGES) * PAGE_SIZE;
-    let size = (records + stacks + frames).next_multiple_of(PMD_SIZE);
+    let tables = host_table_pages(regions) + FIXED_TABLE_PAGES + VM_TABLE_PAGES + smmu_pages(platform, regions);
+    let size = (records + stacks + tables * PAGE_SIZE).next_multiple_of(GRANULE);
     let range = highest_hole(platform, busy, size).ok_or(BootError::TooLittleRam("the carve-out", size))?;
     busy.push(range);
     let records = Range { start: range.start, end: range.start + records };
@@ -74,12 +78,20 @@ pub fn carve_out(platform: &Platform<'_>, regions: &MemRegions, busy: &mut Busy)
     Ok(CarveOut { range, records, stacks, frames })
 }
 
-/// The highest 2 MiB aligned hole of `size` bytes.
+/// Table pages for DMA: the host's DMA table, which only SMMUs of version 3 use.
+fn smmu_pages(platform: &Platform<'_>, regions: &MemRegions) -> u64 {
+    if platform.smmus.iter().all(|smmu| smmu.kind != SmmuKind::V3) {
+        return 0;
+    }
+    host_dma_table_pages(regions, platform.doorbells.len() as u64) + FIXED_TABLE_PAGES
+}
+
+/// The highest hole of `size` bytes that begins at a multiple of [`GRANULE`].
 fn highest_hole(platform: &Platform<'_>, busy: &[Range], size: u64) -> Option<Range> {
     let in_region = |ram: &Range| {
         let mut end = ram.end;
         loop {
-            let start = end.checked_sub(size)? & !(PMD_SIZE - 1);
+            let start = end.checked_sub(size)? & !(GRANULE - 1);
             let hole = Range { start, end: start + size };
             match busy.iter().find(|b| b.overlaps(hole)) {
                 _ if start < ram.start => return None,
