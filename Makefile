@@ -54,7 +54,8 @@ setup-demo setup-run setup-test setup-linux setup-driver setup-checkpatch setup-
 image: target/corevisor.img
 
 target/corevisor.img: FORCE
-	@$(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) --bin corevisor
+	@$(CARGO_EL2) build --release --target $(TARGET) $(CARGO_EL2_FLAGS) --bin corevisor \
+		$(if $(REQUIRE_SMMU),--features require-smmu)
 	@cp $(RELEASE) target/corevisor.elf
 	@$(OBJCOPY) -O binary target/corevisor.elf $@
 

@@ -274,8 +274,25 @@
 /* VMs that are CV_VM_FLAG_SHARED. */
 #define CV_STAT_SHARED_VMS 21UL
 
+/* Events that SMMUs have recorded: accesses of devices that were refused. */
+#define CV_STAT_DMA_EVENTS 22UL
+
+/* Whether SMMUs restrict what devices reach: one of CV_DMA_CONTROL_*. */
+#define CV_STAT_DMA_CONTROL 23UL
+
 /* Number of all counters. */
-#define CV_STAT_COUNT 22UL
+#define CV_STAT_COUNT 24UL
+
+/* Values of CV_STAT_DMA_CONTROL. */
+
+/* There is no SMMU: devices reach all memory. */
+#define CV_DMA_CONTROL_NONE 0UL
+
+/* Corevisor drives every SMMU that there is. */
+#define CV_DMA_CONTROL_DRIVEN 1UL
+
+/* There is one that it can't drive. VMs that need protection are refused. */
+#define CV_DMA_CONTROL_FAILED 2UL
 
 /* Calls of a VM, by HVC #0 with the call in x0. */
 

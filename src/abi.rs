@@ -227,8 +227,22 @@ pub mod stat {
     pub const UNSIGNED_VMS: u64 = 20;
     /// VMs that are [`super::vm_flags::SHARED`].
     pub const SHARED_VMS: u64 = 21;
+    /// Events that SMMUs have recorded: accesses of devices that were refused.
+    pub const DMA_EVENTS: u64 = 22;
+    /// Whether SMMUs restrict what devices reach: one of [`super::dma_control`].
+    pub const DMA_CONTROL: u64 = 23;
     /// Number of all counters.
-    pub const COUNT: u64 = 22;
+    pub const COUNT: u64 = 24;
+}
+
+/// Values of [`stat::DMA_CONTROL`].
+pub mod dma_control {
+    /// There is no SMMU: devices reach all memory.
+    pub const NONE: u64 = 0;
+    /// Corevisor drives every SMMU that there is.
+    pub const DRIVEN: u64 = 1;
+    /// There is one that it can't drive. VMs that need protection are refused.
+    pub const FAILED: u64 = 2;
 }
 
 /// Calls of a VM, by HVC #0 with the call in x0.

@@ -6,6 +6,7 @@ use crate::abi::stat;
 use crate::addr::{
     COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PGD_SIZE, PMD_SIZE, PUD_SIZE, Pa, Range, VMID_COUNT, VcpuId, Vmid,
 };
+use crate::dma_policy::DmaPolicy;
 use crate::lock::{Held, Lock, rank};
 use crate::machine::Machine;
 use crate::memory::{Count, MAX_REGIONS, MemRegions, Owners, S2Page};
@@ -49,6 +50,8 @@ pub struct Config {
     pub ipa_bits: u32,
     /// The table for the host's own devices, if SMMUv3s translate for them.
     pub host_dma: Option<HostDma>,
+    /// What there is to know of SMMUs besides.
+    pub dma_policy: DmaPolicy,
     /// The CPUs that the host may use.
     pub cpus: HostCpus,
 }
@@ -84,6 +87,7 @@ pub struct Corevisor<M: Machine> {
     contexts: M::Contexts,
     smmus: ArrayVec<SmmuConfig, MAX_SMMUS>,
     smmu3s: ArrayVec<Smmu3, MAX_SMMU3S>,
+    dma_policy: DmaPolicy,
     smmu: Lock<SmmuBanks, { rank::SMMU }>,
     spts: Lock<Spts, { rank::SPT }>,
     /// What runs on each CPU: principal and vCPU, written by that CPU only (AM-93 `set_per_cpu`).
@@ -130,8 +134,19 @@ impl<M: Machine> Corevisor<M> {
         contexts: M::Contexts,
         mut pool: FramePool,
     ) -> Result<Self, Refused> {
-        let Config { regions, owned, smmus, smmu3s, remap_window, vm_table_pages, withheld, ipa_bits, host_dma, cpus } =
-            config;
+        let Config {
+            regions,
+            owned,
+            smmus,
+            smmu3s,
+            remap_window,
+            vm_table_pages,
+            withheld,
+            ipa_bits,
+            host_dma,
+            dma_policy,
+            cpus,
+        } = config;
         if contexts.as_ref().len() < CONTEXT_COUNT {
             return Err(Refused::OutOfReach);
         }
@@ -161,6 +176,7 @@ impl<M: Machine> Corevisor<M> {
             vms: core::array::from_fn(|_| Lock::new(VmInfo::default())),
             sealer: Lock::new(Sealer::new()),
             contexts,
+            dma_policy,
             smmu: Lock::new(SmmuBanks::new()),
             spts: Lock::new(Spts::new()),
             smmus,
@@ -254,6 +270,8 @@ impl<M: Machine> Corevisor<M> {
                 let flag = if id == stat::UNSIGNED_VMS { VmFlags::UNSIGNED } else { VmFlags::SHARED };
                 Ok(all_vms().filter(|&v| self.acquire_lock_vm(v, outer).0.flags.contains(flag)).count() as u64)
             }
+            stat::DMA_EVENTS => Ok(0), // no SMMU that records any is driven yet
+            stat::DMA_CONTROL => Ok(self.dma_control(outer)),
             stat::VM_TABLE_PAGES => Ok(self.vm_table_pages - self.frames.lock(outer).0.vm_pages()),
             _ => Err(Refused::Argument(1)),
         }
@@ -312,6 +330,11 @@ impl<M: Machine> Corevisor<M> {
     /// The SMMUv3s.
     pub fn smmu3s(&self) -> &[Smmu3] {
         &self.smmu3s
+    }
+
+    /// What boot has said about SMMUs.
+    pub(crate) fn dma_policy(&self) -> DmaPolicy {
+        self.dma_policy
     }
 
     /// Whether the host runs on this CPU.

@@ -17,6 +17,7 @@ pub mod addr;
 #[cfg(target_os = "none")]
 pub mod arch;
 pub mod corevisor;
+pub mod dma_policy;
 pub mod lock;
 pub mod machine;
 pub mod memory;

@@ -4,6 +4,7 @@
 use crate::abi::stat;
 use crate::addr::{HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Pa, Pfn, Range, VMID_COUNT, Vmid};
 use crate::corevisor::{Config, Corevisor, FIXED_TABLE_PAGES, REMAP_WINDOW, VM_TABLE_PAGES, host_table_pages};
+use crate::dma_policy::DmaPolicy;
 use crate::lock::Held;
 use crate::machine::Machine;
 use crate::machine::sim::{self, Fault, Leaf, SimMachine};
@@ -35,6 +36,7 @@ pub struct World {
     pub image: Option<Range>,
     pub ipa_bits: u32,
     pub host_dma: Option<HostDma>,
+    pub dma_policy: DmaPolicy,
     pub cpus: Vec<u64>,
     pub firmware: Firmware,
 }
@@ -50,6 +52,7 @@ impl Default for World {
             image: None,
             ipa_bits: 40,
             host_dma: None,
+            dma_policy: DmaPolicy::default(),
             cpus: std::vec![0, 1, 0x100, 0x1_0000_0000],
             firmware,
         }
@@ -111,6 +114,7 @@ impl World {
             withheld: self.withheld.iter().copied().collect(),
             ipa_bits: self.ipa_bits,
             host_dma: self.host_dma.clone(),
+            dma_policy: self.dma_policy,
             cpus: HostCpus::new(self.cpus.iter().copied(), 0, self.firmware),
         }
     }

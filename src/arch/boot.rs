@@ -5,8 +5,11 @@ use super::el2_map::{Access, El2Map, Registers};
 use super::machine::{Hardware, firmware_call};
 use super::traps::{self, World};
 use super::{block_window, cache, console, fatal, fixmap, host_cpu, image, percpu, vgic};
+use crate::abi::dma_control;
 use crate::addr::{HOSTVISOR, PAGE_SIZE, Pa, Range};
 use crate::corevisor::{Config, Corevisor, REMAP_WINDOW, VM_TABLE_PAGES};
+use crate::dma_policy::DmaPolicy;
+use crate::lock::Held;
 use crate::memory::{MemRegions, S2Page};
 use crate::npt::FramePool;
 use crate::platform::BootError;
@@ -23,7 +26,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use dtoolkit::fdt::Fdt;
-use log::info;
+use log::{error, info, warn};
 use spin::mutex::TicketMutex;
 
 /// The heap that editing the device tree needs. It has memory for that while only; after it, and so whenever the host
@@ -255,7 +258,7 @@ fn image_keys(platform: &Platform<'_>) -> Result<ImageKeys, BootError> {
         info!("key for images of VMs: {fingerprint:016x}");
     }
     if keys.is_empty() {
-        log::warn!("no key for images of VMs: VMs that need a signature can't be loaded");
+        warn!("no key for images of VMs: VMs that need a signature can't be loaded");
     }
     Ok(keys)
 }
@@ -306,6 +309,7 @@ fn build_core(
         firmware.psci_version & 0xFFFF,
         if firmware.smccc_1_1 { ", SMCCC 1.1 or later" } else { "" }
     );
+    let dma_policy = DmaPolicy { undriven: 0, required: cfg!(feature = "require-smmu") || platform.requires_smmu() };
     let config = Config {
         regions,
         owned: owned.into(),
@@ -317,6 +321,7 @@ fn build_core(
         withheld: platform.smmus.iter().map(|smmu| smmu.window).chain(platform.gich).chain(platform.fw_cfg).collect(),
         ipa_bits,
         host_dma: None,
+        dma_policy,
         cpus: HostCpus::new(platform.cpus.iter().copied(), boot_cpu, firmware),
     };
     let count = config.regions.pages() as usize;
@@ -329,7 +334,25 @@ fn build_core(
     info!("virtual interrupt interface: {} list registers", vgic.interface().list_registers);
     // SAFETY: once in a boot.
     let hardware = unsafe { Hardware::new(owned, vgic, keys) };
-    Ok(Corevisor::new(hardware, config, records, &CONTEXTS, pool)?)
+    let core = Corevisor::new(hardware, config, records, &CONTEXTS, pool)?;
+    report_dma(platform, &core);
+    Ok(core)
+}
+
+/// Says what restricts devices, and what follows.
+fn report_dma(platform: &Platform<'_>, core: &Corevisor<Hardware>) {
+    let refused = "VMs that need protection are refused";
+    match core.dma_control(&mut Held::nothing()) {
+        dma_control::DRIVEN => info!("DMA: every SMMU is Corevisor's"),
+        dma_control::FAILED => error!("DMA: an SMMU can't be driven; {refused}"),
+        _ => {
+            let why = if platform.smmus.is_empty() { "no SMMU in the device tree" } else { "no SMMU is driven" };
+            warn!("DMA is not restricted ({why}): devices can reach all memory, Corevisor's and VMs' too");
+            if core.requires_smmu() {
+                warn!("DMA: an SMMU is required; {refused}");
+            }
+        }
+    }
 }
 
 /// Asks the firmware what it is.
@@ -381,13 +404,11 @@ fn report_platform(platform: &Platform<'_>) {
         }
     }
     if cfg!(feature = "unsigned-vms") {
-        log::warn!("unsigned VMs are possible: this is an image for tests");
+        warn!("unsigned VMs are possible: this is an image for tests");
     }
     if !platform.smmus.is_empty() && !platform.past_smmus.is_empty() {
-        log::warn!("no SMMU is in front of {}: nothing restricts their DMA", platform.past_smmus);
+        warn!("no SMMU is in front of {}: nothing restricts their DMA", platform.past_smmus);
     }
-    // No SMMU is driven yet, so this holds with or without one.
-    log::warn!("DMA is not restricted: devices can reach all memory, Corevisor's too");
 }
 
 fn report_memory(regions: &MemRegions, carve_out: &CarveOut) {

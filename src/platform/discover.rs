@@ -73,6 +73,11 @@ pub struct Platform<'a> {
 }
 
 impl Platform<'_> {
+    /// Whether the bootloader wants no VMs without an SMMU that need one (`require-smmu` on Corevisor's command line).
+    pub fn requires_smmu(&self) -> bool {
+        self.own_bootargs.split_whitespace().any(|arg| arg == "require-smmu")
+    }
+
     /// All that the bootloader has put into RAM for Corevisor, by name.
     pub fn modules(&self) -> impl Iterator<Item = (&'static str, Range)> {
         let all = [("kernel", Some(self.kernel)), ("ramdisk", self.ramdisk), ("image keys", self.image_keys)];

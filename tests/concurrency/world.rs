@@ -39,6 +39,7 @@ pub fn boot() -> Core {
         withheld: [].into_iter().collect(),
         ipa_bits: 40,
         host_dma: Some(HostDma { ipa_bits: 40, blocks: true, doorbells: Default::default() }),
+        dma_policy: Default::default(),
         cpus: HostCpus::new(0..4, 0, firmware),
     };
     sim::boot(config, carve_out).unwrap()

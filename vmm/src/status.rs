@@ -30,6 +30,8 @@ const COUNTERS: [(u64, &str, Option<&str>); stat::COUNT as usize] = [
     (stat::VM_TABLE_PAGES, "vm_table_pages", None),
     (stat::UNSIGNED_VMS, "unsigned_vms", None),
     (stat::SHARED_VMS, "shared_vms", None),
+    (stat::DMA_EVENTS, "dma_events", Some("accesses of devices that SMMUs refused")),
+    (stat::DMA_CONTROL, "dma_control", None),
 ];
 
 /// What Corevisor says of the machine.

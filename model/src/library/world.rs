@@ -58,6 +58,7 @@ pub fn boot() -> Core {
         withheld: withheld.into_iter().collect(),
         ipa_bits: 48,
         host_dma: None,
+        dma_policy: Default::default(),
         cpus: HostCpus::new(0..CPUS, 0, firmware),
     };
     sim::boot(config, pool).expect("the library boots")

@@ -44,6 +44,7 @@ pub fn library(ipa_bits: u32) -> Core {
         withheld: withheld().into_iter().collect(),
         ipa_bits,
         host_dma: None,
+        dma_policy: Default::default(),
         cpus: HostCpus::new([0, 1], 0, firmware),
     };
     sim::boot(config, owned()[1]).expect("the library boots")

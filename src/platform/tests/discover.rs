@@ -64,6 +64,23 @@ fn qemu_virt() {
 }
 
 #[test]
+fn the_bootloader_may_require_an_smmu() {
+    let requires = |args: &'static str| {
+        let edit = move |tree: &mut DeviceTree| set(node(tree, "/chosen"), "bootargs", args);
+        with(edit, |found| found.unwrap().requires_smmu())
+    };
+    for (args, required) in [
+        ("", false),
+        ("loglevel=debug", false),
+        ("require-smmu", true),
+        ("a  require-smmu b", true),
+        ("no-require-smmu", false),
+    ] {
+        assert_eq!(requires(args), required, "{args}");
+    }
+}
+
+#[test]
 fn gic_v2_by_each_of_its_names() {
     for name in ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic"] {
         with(

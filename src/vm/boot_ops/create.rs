@@ -18,11 +18,14 @@ impl<M: Machine> Corevisor<M> {
     /// VM(v) → PT(v), S2PAGE, one after the other.
     ///
     /// # Errors
-    /// [`Refused::NotSupported`] for an unsigned VM where there are none ([`Machine::allows_unsigned`]). If there is no id (BC-1), or no table can be made; the id is then free again.
+    /// [`Refused::NotSupported`] for an unsigned VM where there are none ([`Machine::allows_unsigned`]);
+    /// [`Refused::Unavailable`] where devices could reach the memory of one that is protected ([`crate::dma_policy`]). If
+    /// there is no id (BC-1), or no table can be made; the id is then free again.
     pub fn register_kvm<const OUTER: u8>(&self, flags: VmFlags, outer: &mut Held<'_, OUTER>) -> Result<Vmid, Refused> {
         if flags.contains(VmFlags::UNSIGNED) && !self.machine().allows_unsigned() {
             return Err(Refused::NotSupported);
         }
+        self.check_dma(flags, outer)?;
         let v = self.gen_vmid(outer)?;
         let (mut vm, mut held) = self.acquire_lock_vm(v, outer);
         let made = match vm.state {

@@ -2,14 +2,16 @@
 //! New VMs and vCPUs.
 
 use super::{RUN_PAGE, assert_refused, boot, context, destroy, each_state, info, register, set_count, vcpu, vm};
-use crate::abi::stat;
+use crate::abi::{self, dma_control, stat};
 use crate::addr::{COREVISOR, HOSTVISOR};
+use crate::dma_policy::DmaPolicy;
 use crate::lock::Held;
 use crate::memory::{Count, S2Page};
+use crate::mmio::SmmuConfig;
 use crate::refused::Refused;
 use crate::vcpu::ShadowContext;
 use crate::vm::{VcpuState, VmFlags, VmState};
-use crate::world::{self, GIB, MIB, ipa, pfn, record, set_record};
+use crate::world::{self, GIB, MIB, World, ipa, pfn, range, record, set_record};
 
 // Tests: BO-5, LK-5, LK-11
 #[test]
@@ -43,6 +45,42 @@ fn a_vm_is_what_it_was_made_as_until_it_is_destroyed() {
     assert_eq!(counts(&core), [0, 1]);
     destroy(&core, made[2]);
     assert_eq!(counts(&core), [0, 0]);
+}
+
+/// A machine with `smmus` of which one is driven by registers that the host knows, and `undriven` others.
+fn with_smmus(smmus: bool, undriven: u64, required: bool) -> world::Core {
+    let smmu = SmmuConfig { window: range(0x0905_0000, 0x1_0000), context_banks: 8 };
+    let dma_policy = DmaPolicy { undriven, required };
+    World { smmus: smmus.then_some(smmu).into_iter().collect(), dma_policy, ..World::default() }.boot()
+}
+
+// Tests: BO-5
+#[test]
+fn vms_that_need_protection_need_smmus_that_are_driven() {
+    let kinds = [VmFlags::empty(), VmFlags::UNSIGNED, VmFlags::SHARED, VmFlags::all()];
+    // Whether there is an SMMU, how many can't be driven, whether one is required; what STATS says, whether all VMs may be.
+    for (smmus, undriven, required, control, all) in [
+        (false, 0, false, dma_control::NONE, true),
+        (false, 0, true, dma_control::NONE, false),
+        (true, 0, false, dma_control::DRIVEN, true),
+        (true, 0, true, dma_control::DRIVEN, true),
+        (true, 1, false, dma_control::FAILED, false),
+        (false, 1, false, dma_control::FAILED, false),
+        (true, 2, true, dma_control::FAILED, false),
+    ] {
+        let core = with_smmus(smmus, undriven, required);
+        assert_eq!(world::stat(&core, stat::DMA_CONTROL), control);
+        assert_eq!(world::stat(&core, stat::DMA_EVENTS), 0);
+        for flags in kinds {
+            if all || flags.contains(VmFlags::SHARED) {
+                core.register_kvm(flags, &mut Held::nothing()).unwrap();
+            } else {
+                assert_refused(&core, Refused::Unavailable, |core| core.register_kvm(flags, &mut Held::nothing()));
+            }
+        }
+        assert_eq!(world::stat(&core, stat::VMS), if all { 4 } else { 2 });
+    }
+    assert_eq!(Refused::Unavailable.code(), abi::NOT_SUPPORTED);
 }
 
 // Tests: BO-5

@@ -214,6 +214,7 @@ impl Small {
             withheld: Default::default(),
             ipa_bits: 40,
             host_dma: Some(HostDma { ipa_bits: 40, blocks: true, doorbells: Default::default() }),
+            dma_policy: Default::default(),
             cpus: HostCpus::new(
                 (0..self.cpus as u64).collect::<Vec<_>>(),
                 0,
