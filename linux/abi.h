@@ -154,6 +154,18 @@
  */
 #define CV_CALL_VM_ID_REGISTER 0xc6001027U
 
+/*
+ * x1 = stream of an SMMUv3, one that the device tree names, x2 = context bank that translates for
+ * it from now on, or CV_HOST_DMA, x3 = SMMU.
+ */
+#define CV_CALL_SMMU_ATTACH_STREAM 0xc6001028U
+
+/* x1 = stream, x2 = SMMU. What the stream does aborts until it is attached again. */
+#define CV_CALL_SMMU_DETACH_STREAM 0xc6001029U
+
+/* In the place of a context bank: the host's own DMA, of all memory that the host may access. */
+#define CV_HOST_DMA 0xffffffffffffffffUL
+
 /* Whose a page is: x1 of PAGE_OWNER. 1 to 15 are VMs. */
 
 /* The host's. */

@@ -97,7 +97,15 @@ pub mod host_call {
     /// x1 = op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2 of an ID register that VMs are trapped at. Returns x0 = 0, x1 =
     /// what a VM that runs on this CPU reads there.
     pub const VM_ID_REGISTER: u32 = 39;
+    /// x1 = stream of an SMMUv3, one that the device tree names, x2 = context bank that translates for it from now on, or
+    /// [`super::HOST_DMA`], x3 = SMMU.
+    pub const SMMU_ATTACH_STREAM: u32 = 40;
+    /// x1 = stream, x2 = SMMU. What the stream does aborts until it is attached again.
+    pub const SMMU_DETACH_STREAM: u32 = 41;
 }
+
+/// In the place of a context bank: the host's own DMA, of all memory that the host may access.
+pub const HOST_DMA: u64 = 0xFFFF_FFFF_FFFF_FFFF;
 
 /// Whose a page is: x1 of PAGE_OWNER. 1 to 15 are VMs.
 pub mod page_owner {

@@ -270,7 +270,10 @@ impl<M: Machine> Corevisor<M> {
                 let flag = if id == stat::UNSIGNED_VMS { VmFlags::UNSIGNED } else { VmFlags::SHARED };
                 Ok(all_vms().filter(|&v| self.acquire_lock_vm(v, outer).0.flags.contains(flag)).count() as u64)
             }
-            stat::DMA_EVENTS => Ok(0), // no SMMU that records any is driven yet
+            stat::DMA_EVENTS => {
+                self.drain_dma_events(outer);
+                Ok(self.dma_events())
+            }
             stat::DMA_CONTROL => Ok(self.dma_control(outer)),
             stat::VM_TABLE_PAGES => Ok(self.vm_table_pages - self.frames.lock(outer).0.vm_pages()),
             _ => Err(Refused::Argument(1)),

@@ -20,8 +20,10 @@ pub struct DmaPolicy {
 impl<M: Machine> Corevisor<M> {
     /// Whether SMMUs restrict DMA: the value of [`crate::abi::stat::DMA_CONTROL`].
     pub fn dma_control<const OUTER: u8>(&self, _outer: &mut Held<'_, OUTER>) -> u64 {
-        let driven = self.smmus().len();
-        match (self.dma_policy().undriven, driven) {
+        let smmu3s = self.smmu3s();
+        let driven = smmu3s.iter().filter(|smmu| smmu.is_driven()).count();
+        let undriven = self.dma_policy().undriven + (smmu3s.len() - driven) as u64;
+        match (undriven, self.smmus().len() + driven) {
             (0, 0) => dma_control::NONE,
             (0, _) => dma_control::DRIVEN,
             _ => dma_control::FAILED,

@@ -15,4 +15,5 @@ pub mod registers;
 mod tests;
 
 pub use banks::{BANKS_PER_SMMU, ContextBank, MAX_SMMUS, SmmuBanks, SmmuConfig, SmmuIndex};
+pub(crate) use hardware::FIRST_BANK_VMID;
 pub use mmio_raw::smmu_init_pte;

@@ -8,19 +8,34 @@
 mod commands;
 mod events;
 mod features;
-mod registers;
+pub mod registers;
+mod ste;
+mod stream_table;
+mod streams;
+mod take_over;
+#[cfg(test)]
+mod tests;
 
 pub use commands::Command;
+pub use commands::opcode;
 pub use events::Event;
 pub use features::{Features, Trouble};
+pub use ste::{Stage2, Ste};
+pub use stream_table::FRAME_PAGES;
+pub(crate) use streams::Bank;
+pub use streams::{MAX_BANK_STREAMS, Streams};
+pub use take_over::close;
 
 use crate::addr::{Ipa, Range};
 use crate::corevisor::Corevisor;
 use crate::lock::{Held, Lock, rank};
 use crate::machine::Machine;
+use crate::mmio::{ContextBank, SmmuIndex};
+use crate::platform::smmus::{MAX_STREAM_RANGES, StreamRange};
 use crate::refused::Refused;
+use arrayvec::ArrayVec;
 use commands::{CommandQueue, invalidation};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use events::EventQueue;
 use registers::Registers;
 
@@ -32,16 +47,22 @@ pub const MAX_SMMU3S: usize = 2;
 pub struct Smmu3Config {
     /// Its registers.
     pub window: Range,
-    /// What it can do.
-    pub features: Features,
+    /// What it can do, or why it can't be driven, as [`close`] has found.
+    pub features: Result<Features, Trouble>,
+    /// The streams that the device tree names, of the host's devices.
+    pub streams: ArrayVec<StreamRange, MAX_STREAM_RANGES>,
 }
 
 /// An SMMUv3.
 #[derive(Debug)]
 pub struct Smmu3 {
     config: Smmu3Config,
-    /// Its queues, while it is driven.
-    queues: Lock<Option<Queues>, { rank::QUEUES }>,
+    /// Whether it is driven. Constant while the host runs.
+    driven: AtomicBool,
+    /// Its stream table, if it is.
+    streams: Lock<Option<Streams>, { rank::STREAMS }>,
+    /// Its queues, or why it is not driven.
+    queues: Lock<Result<Queues, Trouble>, { rank::QUEUES }>,
     /// Events that it has recorded.
     events: AtomicU64,
 }
@@ -56,7 +77,23 @@ struct Queues {
 impl Smmu3 {
     /// The SMMUv3 that `config` describes. It is not driven yet.
     pub fn new(config: Smmu3Config) -> Self {
-        Self { config, queues: Lock::new(None), events: AtomicU64::new(0) }
+        let queues = Lock::new(Err(config.features.err().unwrap_or(Trouble::Closed)));
+        Self { config, driven: AtomicBool::new(false), streams: Lock::new(None), queues, events: AtomicU64::new(0) }
+    }
+
+    /// What there is to know of it.
+    pub fn config(&self) -> &Smmu3Config {
+        &self.config
+    }
+
+    /// Why it is not driven; `None` if it is.
+    pub fn trouble<const OUTER: u8>(&self, outer: &mut Held<'_, OUTER>) -> Option<Trouble> {
+        self.queues.lock(outer).0.as_ref().err().copied()
+    }
+
+    /// Whether it is driven.
+    pub fn is_driven(&self) -> bool {
+        self.driven.load(Ordering::Relaxed)
     }
 
     fn registers<'m, M: Machine>(&self, machine: &'m M) -> Registers<'m, M> {
@@ -72,7 +109,7 @@ impl Smmu3 {
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
         let (mut queues, _held) = self.queues.lock(outer);
-        let Some(queues) = &mut *queues else { return Ok(()) };
+        let Ok(queues) = &mut *queues else { return Ok(()) };
         let registers = self.registers(machine);
         let done = queues.commands.run(&registers, commands);
         self.drain(&registers, &mut queues.events);
@@ -104,16 +141,34 @@ impl<M: Machine> Corevisor<M> {
         outer: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
         for smmu in self.smmu3s() {
-            smmu.run(self.machine(), invalidation(vmid, part, smmu.config.features.ranges), outer)?;
+            let ranges = smmu.config.features.is_ok_and(|features| features.ranges);
+            smmu.run(self.machine(), invalidation(vmid, part, ranges), outer)?;
         }
         Ok(())
     }
 
-    /// Takes the events that SMMUv3s have recorded, up to a bound, logs them and counts them.
+    /// SMMU `k`, if it is an SMMUv3: those are counted after all SMMUv2s.
+    pub(crate) fn smmu3(&self, k: SmmuIndex) -> Option<&Smmu3> {
+        self.smmu3s().get(k.index().checked_sub(self.smmus().len())?)
+    }
+
+    /// The same, if it is driven.
+    fn driven_smmu3(&self, k: SmmuIndex) -> Result<&Smmu3, Refused> {
+        let smmu = self.smmu3(k).ok_or(Refused::Bank)?;
+        if smmu.is_driven() { Ok(smmu) } else { Err(Refused::Unavailable) }
+    }
+
+    /// Bank `b` of SMMU `k`, if that is an SMMUv3.
+    pub(crate) fn smmu3_bank(&self, b: ContextBank, k: SmmuIndex) -> Option<Result<Bank<'_, M>, Refused>> {
+        self.smmu3(k)?;
+        Some(self.driven_smmu3(k).map(|smmu| Bank { machine: self.machine(), smmu, b }))
+    }
+
+    /// Takes the events that SMMUv3s have recorded, logs them and counts them.
     pub fn drain_dma_events<const OUTER: u8>(&self, outer: &mut Held<'_, OUTER>) {
         for smmu in self.smmu3s() {
             let (mut queues, _held) = smmu.queues.lock(outer);
-            if let Some(queues) = &mut *queues {
+            if let Ok(queues) = &mut *queues {
                 smmu.drain(&smmu.registers(self.machine()), &mut queues.events);
             }
         }

@@ -76,10 +76,15 @@ impl<M: Machine> Corevisor<M> {
     }
 }
 
-impl<M: Machine> SptSection<'_, M> {
+impl<'s, M: Machine> SptSection<'s, M> {
     /// Spec: LK-8. Leaves the critical section, as the drop does.
     pub fn release_lock_spt(self) {
         drop(self);
+    }
+
+    /// For locks further down the order.
+    pub(crate) fn held(&mut self) -> &mut Held<'s, { rank::SPT }> {
+        &mut self.held
     }
 
     /// AM-36 `get_smmu_cfg_hw_ttbr`: the root of bank `b` of SMMU `k`, while it has a table.

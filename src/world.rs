@@ -11,7 +11,9 @@ use crate::machine::sim::{self, Fault, Leaf, SimMachine};
 use crate::memory::{Count, MemRegions, S2Page};
 use crate::mmio::SmmuConfig;
 use crate::npt::HostDma;
+use crate::platform::smmus::StreamRange;
 use crate::refused::Refused;
+use crate::smmu3::{self, Smmu3Config};
 use crate::trap::{Firmware, HostCpus};
 use crate::vm::{VmInfo, VmState};
 use core::fmt;
@@ -35,6 +37,8 @@ pub struct World {
     /// Corevisor's image.
     pub image: Option<Range>,
     pub ipa_bits: u32,
+    /// SMMUv3s: where their registers are, and the streams that the device tree names.
+    pub smmu3s: Vec<(u64, Vec<StreamRange>)>,
     pub host_dma: Option<HostDma>,
     pub dma_policy: DmaPolicy,
     pub cpus: Vec<u64>,
@@ -51,6 +55,7 @@ impl Default for World {
             smmus: Vec::new(),
             image: None,
             ipa_bits: 40,
+            smmu3s: Vec::new(),
             host_dma: None,
             dma_policy: DmaPolicy::default(),
             cpus: std::vec![0, 1, 0x100, 0x1_0000_0000],
@@ -92,10 +97,14 @@ impl World {
     pub fn carve_out(&self) -> Range {
         let tables = 1 + u64::from(self.host_dma.is_some());
         let host = tables * (host_table_pages(&self.regions()) + FIXED_TABLE_PAGES);
-        let size = (host + VM_TABLE_PAGES) * PAGE_SIZE;
+        let size = (host + self.vm_table_pages()) * PAGE_SIZE;
         let size = size.next_multiple_of(PMD_SIZE);
         let top = self.ram.last().unwrap().end & !(PMD_SIZE - 1);
         range(top - size, size)
+    }
+
+    fn vm_table_pages(&self) -> u64 {
+        VM_TABLE_PAGES + self.smmu3s.len() as u64 * smmu3::FRAME_PAGES
     }
 
     /// What is Corevisor's.
@@ -108,15 +117,23 @@ impl World {
             regions: self.regions(),
             owned: self.owned().into_iter().collect(),
             smmus: self.smmus.iter().copied().collect(),
-            smmu3s: Default::default(),
+            smmu3s: self.smmu3s.iter().map(smmu3_config).collect(),
             remap_window: REMAP_WINDOW,
-            vm_table_pages: VM_TABLE_PAGES,
+            vm_table_pages: self.vm_table_pages(),
             withheld: self.withheld.iter().copied().collect(),
             ipa_bits: self.ipa_bits,
             host_dma: self.host_dma.clone(),
             dma_policy: self.dma_policy,
             cpus: HostCpus::new(self.cpus.iter().copied(), 0, self.firmware),
         }
+    }
+
+    /// As [`Self::boot`], on a machine that is made ready so.
+    pub fn boot_with(&self, prepare: impl FnOnce(&SimMachine)) -> Core {
+        sim::set_cpu(0);
+        let machine = SimMachine::new(self.carve_out());
+        prepare(&machine);
+        sim::boot_on(machine, self.config(), self.carve_out()).unwrap()
     }
 
     pub fn boot(&self) -> Core {
@@ -132,6 +149,15 @@ impl World {
         }
         left.sort_by_key(|r| r.start);
         left
+    }
+}
+
+fn smmu3_config((start, streams): &(u64, Vec<StreamRange>)) -> Smmu3Config {
+    let features = Err(smmu3::Trouble::Closed); // what there is the machine says
+    Smmu3Config {
+        window: range(*start, smmu3::registers::WINDOW),
+        features,
+        streams: streams.iter().copied().collect(),
     }
 }
 

@@ -7,8 +7,19 @@ use std::fmt::Write;
 use std::process::Command;
 
 /// The locks and their ranks, as `spec/SPEC.md` §0.4 has the order.
-const LOCKS: [(&str, u8); 8] =
-    [("CONTEXT", 1), ("SMMU", 2), ("VM", 3), ("CORE", 4), ("S2PAGE", 4), ("PT", 5), ("SPT", 5), ("FRAMES", 6)];
+const LOCKS: [(&str, u8); 11] = [
+    ("CONTEXT", 1),
+    ("SMMU", 2),
+    ("VM", 3),
+    ("CORE", 4),
+    ("S2PAGE", 4),
+    ("PT", 5),
+    ("SPT", 5),
+    ("STREAMS", 5),
+    ("FRAMES", 6),
+    ("QUEUES", 6),
+    ("CRYPT", 6),
+];
 
 /// A program with a function for each of `pairs`, which takes the second lock while it holds the first.
 fn program(pairs: &[(&str, &str)]) -> String {

@@ -7,17 +7,20 @@ use super::traps::{self, World};
 use super::{block_window, cache, console, fatal, fixmap, host_cpu, image, percpu, vgic};
 use crate::abi::dma_control;
 use crate::addr::{HOSTVISOR, PAGE_SIZE, Pa, Range};
-use crate::corevisor::{Config, Corevisor, REMAP_WINDOW, VM_TABLE_PAGES};
+use crate::corevisor::{Config, Corevisor, REMAP_WINDOW};
 use crate::dma_policy::DmaPolicy;
 use crate::lock::Held;
 use crate::memory::{MemRegions, S2Page};
-use crate::npt::FramePool;
+use crate::npt::{FramePool, HostDma, MAX_DOORBELLS};
 use crate::platform::BootError;
 use crate::platform::discover::{self, Platform};
 use crate::platform::host_image::{self, HostImage, Load};
 use crate::platform::host_tree::{self, HostView};
 use crate::platform::image_keys::ImageKeys;
 use crate::platform::layout::{self, Busy, CarveOut, GUARD_SIZE, STACK_SIZE, TREE_SIZE};
+use crate::platform::smmus::{Smmu, SmmuKind};
+use crate::smmu3::registers::WINDOW;
+use crate::smmu3::{self, MAX_SMMU3S, Smmu3Config};
 use crate::trap::{Firmware, HostCpus};
 use crate::vcpu::{CONTEXT_COUNT, ContextLock, ShadowContext};
 use arrayvec::ArrayVec;
@@ -109,6 +112,10 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
     let gic = platform.gic.ok_or(BootError::NoGic)?;
     let world = traps::install(World { core, gic, stacks: carve_out.stacks });
 
+    world.core.open_smmu3s();
+    report_smmu3s(&world.core);
+    report_dma(&platform, &world.core);
+
     keep_map(&platform, &carve_out)?;
     set_up_cpus(&carve_out, platform.cpus.len());
     percpu::become_cpu(boot_cpu);
@@ -171,13 +178,16 @@ fn map_all_ram(platform: &Platform<'_>, tree: Range) -> Result<(), BootError> {
         map.map(part, Access::ReadWrite)?;
     }
     map.map(tree, Access::ReadOnly)?;
+    for window in smmu3_windows(platform) {
+        map.map(window, Access::Device)?;
+    }
     map.set_table(fixmap::WINDOW.start, fixmap::table())?;
     // SAFETY: as before, and more.
     unsafe { map.switch() };
     Ok(())
 }
 
-/// The map that stays: the image, the carve-out without the pages below the stacks, the console, and each CPU's window
+/// The map that stays: the image, the carve-out without the pages below the stacks, the console, SMMUv3s, and each CPU's window
 /// to two pages ([`fixmap`]) and a block ([`block_window`]). Nothing of the host's, nor of VMs'.
 fn keep_map(platform: &Platform<'_>, carve_out: &CarveOut) -> Result<(), BootError> {
     let mut map = El2Map::with_image()?;
@@ -189,6 +199,9 @@ fn keep_map(platform: &Platform<'_>, carve_out: &CarveOut) -> Result<(), BootErr
     for stack in stacks(carve_out) {
         map.map(stack, Access::ReadWrite)?;
     }
+    for window in smmu3_windows(platform) {
+        map.map(window, Access::Device)?;
+    }
     let entries = map.set_table(fixmap::WINDOW.start, fixmap::table())?;
     block_window::set_entries(entries)?;
     // SAFETY: the device tree and the host's memory are not touched from here on.
@@ -199,6 +212,55 @@ fn keep_map(platform: &Platform<'_>, carve_out: &CarveOut) -> Result<(), BootErr
     }
     cache::clean_to_memory((&raw const SECONDARY_BOOT) as u64, size_of_val(&SECONDARY_BOOT) as u64);
     Ok(())
+}
+
+/// The SMMUv3s of the device tree.
+fn smmu3s_of<'p>(platform: &'p Platform<'_>) -> impl Iterator<Item = &'p Smmu> {
+    platform.smmus.iter().filter(|smmu| smmu.kind == SmmuKind::V3)
+}
+
+/// The registers of those that can be driven, which EL2's map has.
+fn smmu3_windows(platform: &Platform<'_>) -> impl Iterator<Item = Range> {
+    let windows = smmu3s_of(platform).map(|smmu| smmu.window).filter(|window| window.size() >= WINDOW);
+    windows.take(MAX_SMMU3S).map(|window| Range { start: window.start, end: window.start + WINDOW })
+}
+
+/// Closes all SMMUv3s, and asks them what they can do.
+fn close_smmu3s(platform: &Platform<'_>, hardware: &Hardware) -> ArrayVec<Smmu3Config, MAX_SMMU3S> {
+    let mut closed = ArrayVec::new();
+    for smmu in smmu3s_of(platform) {
+        let features = smmu3::close(hardware, smmu.window);
+        let config = Smmu3Config { window: smmu.window, features, streams: smmu.streams.clone() };
+        if closed.try_push(config).is_err() {
+            log::error!(
+                "SMMUv3 at {:#x}: one more than is supported; its devices can't reach memory",
+                smmu.window.start
+            );
+        }
+    }
+    closed
+}
+
+/// The table for the host's devices that those can use which can be driven.
+fn host_dma(platform: &Platform<'_>, smmus: &[Smmu3Config], ipa_bits: u32) -> Option<HostDma> {
+    let usable = || smmus.iter().filter_map(|smmu| smmu.features.ok());
+    let doorbells = platform.doorbells.iter().take(MAX_DOORBELLS).copied().collect();
+    let ipa_bits = usable().map(|features| features.address_bits).min()?.min(ipa_bits);
+    Some(HostDma { ipa_bits, blocks: usable().all(|features| features.splits_blocks), doorbells })
+}
+
+fn report_smmu3s(core: &Corevisor<Hardware>) {
+    for smmu in core.smmu3s() {
+        let Smmu3Config { window, streams, .. } = smmu.config();
+        let start = window.start;
+        match smmu.trouble(&mut Held::nothing()) {
+            Some(why) => log::error!("SMMUv3 at {start:#x} {why}: its devices can't be let through to memory"),
+            None => {
+                let count: u64 = streams.iter().map(|range| u64::from(range.count)).sum();
+                info!("SMMUv3 at {start:#x}: stage 2, {count} streams of the host's devices, all others abort");
+            }
+        }
+    }
 }
 
 /// Each CPU's stack, without the guard page below it.
@@ -309,18 +371,25 @@ fn build_core(
         firmware.psci_version & 0xFFFF,
         if firmware.smccc_1_1 { ", SMCCC 1.1 or later" } else { "" }
     );
-    let dma_policy = DmaPolicy { undriven: 0, required: cfg!(feature = "require-smmu") || platform.requires_smmu() };
+    let vgic = vgic::Hardware::find(platform.gic.ok_or(BootError::NoGic)?, platform.gich);
+    info!("virtual interrupt interface: {} list registers", vgic.interface().list_registers);
+    // SAFETY: once in a boot; `map_all_ram` and `keep_map` have the windows.
+    let hardware = unsafe { Hardware::new(owned, smmu3_windows(platform).collect(), vgic, keys) };
+    let smmu3s = close_smmu3s(platform, &hardware);
+    let host_dma = host_dma(platform, &smmu3s, ipa_bits);
+    let undriven = (smmu3s_of(platform).count() - smmu3s.len()) as u64;
+    let dma_policy = DmaPolicy { undriven, required: cfg!(feature = "require-smmu") || platform.requires_smmu() };
     let config = Config {
         regions,
         owned: owned.into(),
         // They are withheld: their registers are not emulated on hardware yet.
         smmus: ArrayVec::new(),
-        smmu3s: ArrayVec::new(),
+        smmu3s,
         remap_window: REMAP_WINDOW,
-        vm_table_pages: VM_TABLE_PAGES,
+        vm_table_pages: layout::vm_table_pages(platform),
         withheld: platform.smmus.iter().map(|smmu| smmu.window).chain(platform.gich).chain(platform.fw_cfg).collect(),
         ipa_bits,
-        host_dma: None,
+        host_dma,
         dma_policy,
         cpus: HostCpus::new(platform.cpus.iter().copied(), boot_cpu, firmware),
     };
@@ -330,13 +399,7 @@ fn build_core(
     let records = unsafe { core::slice::from_raw_parts_mut(carve_out.records.start as *mut S2Page, count) };
     // SAFETY: this part of the carve-out is the frame pool's alone.
     let pool = unsafe { FramePool::new(carve_out.frames, carve_out.frames.start as usize) };
-    let vgic = vgic::Hardware::find(platform.gic.ok_or(BootError::NoGic)?, platform.gich);
-    info!("virtual interrupt interface: {} list registers", vgic.interface().list_registers);
-    // SAFETY: once in a boot.
-    let hardware = unsafe { Hardware::new(owned, vgic, keys) };
-    let core = Corevisor::new(hardware, config, records, &CONTEXTS, pool)?;
-    report_dma(platform, &core);
-    Ok(core)
+    Ok(Corevisor::new(hardware, config, records, &CONTEXTS, pool)?)
 }
 
 /// Says what restricts devices, and what follows.

@@ -6,6 +6,7 @@ use crate::addr::{Ipa, PAGE_SIZE, PGD_SIZE, PMD_SIZE, Pa, Pfn, Range, Vmid};
 use crate::machine::{Machine, PageBytes, Width};
 use crate::memory::S2Page;
 use crate::platform::image_keys::ImageKeys;
+use crate::smmu3::MAX_SMMU3S;
 use crate::trap::LogSource;
 use crate::vcpu::ContextLock;
 use crate::vcpu::vgic::Interface;
@@ -13,6 +14,8 @@ use crate::vm::Signature;
 use crate::vm::measure::ImageMessage;
 use crate::{read_sysreg, write_sysreg};
 use aarch64_cpu::asm::barrier;
+use arrayvec::ArrayVec;
+use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
 /// AArch64 at EL2, with an identity map of what Corevisor owns.
 #[derive(Debug)]
@@ -25,15 +28,34 @@ pub struct Hardware {
     interface: Interface,
     /// What images of VMs can be signed with.
     keys: ImageKeys,
+    /// Registers that EL2's map has.
+    mapped: ArrayVec<Range, MAX_SMMU3S>,
 }
 
 impl Hardware {
-    /// The hardware. `owned` is all memory that is Corevisor's.
+    /// The hardware. `owned` is all memory that is Corevisor's, `mapped` registers of devices.
     ///
     /// # Safety
-    /// Once; and the frame pool of the core built on it must be mapped, and used by nobody else.
-    pub unsafe fn new(owned: [Range; 2], vgic: vgic::Hardware, keys: ImageKeys) -> Self {
-        Self { owned, vgic, interface: vgic.interface(), keys }
+    /// Once; and the frame pool of the core built on it must be mapped, and used by nobody else. All of `mapped` must be
+    /// mapped from now on, as registers.
+    pub unsafe fn new(
+        owned: [Range; 2],
+        mapped: ArrayVec<Range, MAX_SMMU3S>,
+        vgic: vgic::Hardware,
+        keys: ImageKeys,
+    ) -> Self {
+        Self { owned, vgic, interface: vgic.interface(), keys, mapped }
+    }
+
+    /// Where the register at `at`, `width` wide, is in EL2's map, if it is there for good.
+    fn register(&self, at: Pa, width: Width) -> Option<usize> {
+        let size = match width {
+            Width::Word => 4,
+            Width::Double => 8,
+        };
+        let register = Range { start: at.as_u64(), end: at.as_u64() + size };
+        let mapped = at.is_aligned(size) && self.mapped.iter().any(|window| window.covers(register));
+        mapped.then_some(at.as_u64() as usize)
     }
 
     /// `pfn`, which is not Corevisor's: a principal's page, through which no Rust object can be reached. Ends Corevisor
@@ -202,12 +224,31 @@ impl Machine for Hardware {
     }
 
     fn mmio_read(&self, at: Pa, width: Width) -> u64 {
+        if let Some(register) = self.register(at, width) {
+            // SAFETY: mapped (`new`), aligned, and a register of an SMMU, which no Rust object is.
+            return unsafe {
+                match width {
+                    Width::Word => with_exposed_provenance::<u32>(register).read_volatile().into(),
+                    Width::Double => with_exposed_provenance::<u64>(register).read_volatile(),
+                }
+            };
+        }
         self.principals(at.frame());
         // SAFETY: a register of an SMMU that Corevisor drives, by the trait's contract.
         unsafe { fixmap::read_register(at, width) }
     }
 
     fn mmio_write(&self, at: Pa, width: Width, value: u64) {
+        if let Some(register) = self.register(at, width) {
+            // SAFETY: as in `mmio_read`. What an SMMU does by it is never to memory that Rust knows of, but for its queues'
+            // and tables', which are read and written as registers are.
+            return unsafe {
+                match width {
+                    Width::Word => with_exposed_provenance_mut::<u32>(register).write_volatile(value as u32),
+                    Width::Double => with_exposed_provenance_mut::<u64>(register).write_volatile(value),
+                }
+            };
+        }
         self.principals(at.frame());
         // SAFETY: as above; what an SMMU translates is never Corevisor's memory.
         unsafe { fixmap::write_register(at, width, value) };

@@ -16,10 +16,12 @@ mod features;
 mod inspect;
 mod principal;
 mod smmu;
+mod smmu3;
 mod whole;
 
 pub use cpu::{ACTLR_EL1, Cpu};
 pub use features::Features;
+pub use smmu3::Faults;
 
 use super::{Machine, PageBytes, SharedPage, Width};
 use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, Pa, Pfn, Range, Vmid};
@@ -30,6 +32,7 @@ use crate::npt::FramePool;
 use crate::platform::image_keys::ImageKeys;
 use crate::platform::log_ring::LogRing;
 use crate::refused::Refused;
+use crate::smmu3 as driver;
 use crate::trap::LogSource;
 use crate::vcpu::vgic::{Ids, Interface};
 use crate::vcpu::{CONTEXT_COUNT, ContextLock, ShadowContext};
@@ -155,6 +158,7 @@ struct State {
     tlb: BTreeMap<(Vmid, u64, u64), u64>,
     watched: Vec<(Vmid, Ipa)>,
     smmus: Vec<smmu::Smmu>,
+    smmu3s: Vec<smmu3::Smmu3>,
     violations: Vec<String>,
     invalidations: u64,
     /// Descriptors written.
@@ -192,8 +196,19 @@ pub struct SimMachine {
 /// # Errors
 /// As [`Corevisor::new`].
 pub fn boot(config: Config, pool: Range) -> Result<Corevisor<SimMachine>, Refused> {
-    let machine = SimMachine::new(pool);
+    boot_on(SimMachine::new(pool), config, pool)
+}
+
+/// The same, on a machine made for it. What the SMMUv3s can do is for them to say, not for `config`.
+///
+/// # Errors
+/// As [`boot`].
+pub fn boot_on(machine: SimMachine, mut config: Config, pool: Range) -> Result<Corevisor<SimMachine>, Refused> {
     machine.attach_smmus(&config.smmus);
+    machine.attach_smmu3s(&config.smmu3s);
+    for smmu in &mut config.smmu3s {
+        smmu.features = driver::close(&machine, smmu.window);
+    }
     let records = std::vec![S2Page::new(COREVISOR, Count::DmaPending, None); config.regions.pages() as usize];
     let ipa_bits = config.ipa_bits;
     // SAFETY: the machine's memory, which it touches by atomic accesses to pages that the pool handed out only. It
@@ -203,6 +218,7 @@ pub fn boot(config: Config, pool: Range) -> Result<Corevisor<SimMachine>, Refuse
     let core = Corevisor::new(machine, config, records, contexts, frames)?;
     let (_, pages) = core.root(HOSTVISOR).expect("the host's table");
     assert_eq!(pages, first_level_pages(ipa_bits), "pages of the first level");
+    core.open_smmu3s();
     Ok(core)
 }
 
@@ -312,7 +328,8 @@ impl SimMachine {
 
     /// The pages of all tables that the hardware was given.
     fn reachable(&self, state: &State) -> BTreeSet<u64> {
-        let tables = state.tables.values().copied().chain(self.smmu_roots(state));
+        let smmus = self.smmu_roots(state).chain(self.smmu3_roots(state));
+        let tables = state.tables.values().copied().chain(smmus);
         tables.flat_map(|table| self.tables_of(state, table)).collect()
     }
 
@@ -757,7 +774,9 @@ impl Machine for SimMachine {
             Width::Word => self.register(at & !7) & !(0xFFFF_FFFF << shift) | (value & 0xFFFF_FFFF) << shift,
         };
         self.set_register(at & !7, new);
-        self.smmu_written(at);
+        if !self.smmu3_written(at) {
+            self.smmu_written(at);
+        }
     }
 
     fn verify_image(&self, v: Vmid, remap_addr: Ipa, message: &ImageMessage, signature: &Signature) -> bool {

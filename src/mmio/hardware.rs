@@ -10,20 +10,30 @@ use super::registers::{
     S2CR_TRANSLATE, S2CR_TYPE_SHIFT, Sctlr, TCR_STAGE_2, cb, gr0, gr1,
 };
 use super::{ContextBank, SmmuConfig, SmmuIndex};
-use crate::addr::Pa;
+use crate::addr::{Ipa, Pa};
 use crate::corevisor::Corevisor;
+use crate::lock::Held;
 use crate::machine::{Machine, Width};
 use crate::refused::Refused;
+use crate::smmu3;
 
 /// How often the end of an invalidation is asked for before Corevisor gives up.
 const SYNC_ATTEMPTS: u32 = 100_000;
 /// The VMID of bank 0. Those of principals are below, so that an invalidation that CPUs broadcast for a VM hits none.
-const FIRST_BANK_VMID: u64 = 0x80;
+pub const FIRST_BANK_VMID: u64 = 0x80;
 
 /// The registers of an SMMU. Those that route streams or describe banks change under lock SMMU only.
 pub(crate) struct Smmu<'s, M> {
     machine: &'s M,
     pub(super) config: &'s SmmuConfig,
+}
+
+/// A context bank, of whatever SMMU.
+pub(crate) enum Hardware<'s, M> {
+    /// Of one whose registers the host writes.
+    V2(Bank<'s, M>),
+    /// Of one that Corevisor drives.
+    V3(smmu3::Bank<'s, M>),
 }
 
 /// Those of one of its context banks.
@@ -39,13 +49,56 @@ impl<M: Machine> Corevisor<M> {
         Ok(Smmu { machine: self.machine(), config })
     }
 
-    /// The registers of bank `b` of SMMU `k`.
+    /// Bank `b` of SMMU `k`.
     ///
     /// # Errors
-    /// If there is no such bank (D-60, D-63).
-    pub(crate) fn smmu_hardware(&self, b: ContextBank, k: SmmuIndex) -> Result<Bank<'_, M>, Refused> {
+    /// If there is no such bank (D-60, D-63), or an SMMUv3 is not driven.
+    pub(crate) fn smmu_hardware(&self, b: ContextBank, k: SmmuIndex) -> Result<Hardware<'_, M>, Refused> {
+        match self.smmu3_bank(b, k) {
+            Some(bank) => bank.map(Hardware::V3),
+            None => self.smmu_bank(b, k).map(Hardware::V2),
+        }
+    }
+
+    /// The same, of an SMMU whose registers the host writes.
+    pub(super) fn smmu_bank(&self, b: ContextBank, k: SmmuIndex) -> Result<Bank<'_, M>, Refused> {
         let smmu = self.smmu(k)?;
         if b.index() < usize::from(smmu.config.context_banks) { Ok(Bank { smmu, b }) } else { Err(Refused::Bank) }
+    }
+}
+
+impl<M: Machine> Hardware<'_, M> {
+    /// Ends its translations in the IOTLB, of the page `iova` at least, or all; what was removed from its table before can't
+    /// be used any more on return.
+    pub(crate) fn invalidate<const OUTER: u8>(
+        &self,
+        iova: Option<Ipa>,
+        outer: &mut Held<'_, OUTER>,
+    ) -> Result<(), Refused> {
+        match self {
+            Self::V2(bank) => bank.invalidate(),
+            Self::V3(bank) => bank.invalidate(iova, outer),
+        }
+    }
+
+    /// Starts to translate, by the table at `root`. No stream is routed here yet.
+    pub(super) fn enable<const OUTER: u8>(&self, root: Pa, outer: &mut Held<'_, OUTER>) -> Result<(), Refused> {
+        match self {
+            Self::V2(bank) => bank.enable(root),
+            // Each stream that is attached is told of the table.
+            Self::V3(bank) => bank.invalidate(None, outer),
+        }
+    }
+
+    /// Ends its use: the streams that were routed here fault, what they had under way is over, nothing is cached, and nothing
+    /// is walked. An SMMUv3's streams were detached before.
+    ///
+    /// On error its streams fault already, and it can be called again.
+    pub(super) fn disable<const OUTER: u8>(&self, outer: &mut Held<'_, OUTER>) -> Result<(), Refused> {
+        match self {
+            Self::V2(bank) => bank.disable(),
+            Self::V3(bank) => bank.invalidate(None, outer),
+        }
     }
 }
 
@@ -106,12 +159,12 @@ impl<M: Machine> Bank<'_, M> {
     }
 
     /// Ends all its translations in the IOTLB; what was removed from its table before can't be used any more on return.
-    pub(crate) fn invalidate(&self) -> Result<(), Refused> {
+    fn invalidate(&self) -> Result<(), Refused> {
         self.smmu.invalidate(self.vmid())
     }
 
     /// Starts to translate, by the table at `root`. No stream is routed here yet.
-    pub(super) fn enable(&self, root: Pa) -> Result<(), Refused> {
+    fn enable(&self, root: Pa) -> Result<(), Refused> {
         let number = self.b.index() as u64;
         self.smmu.write(gr1::CBAR.start + 4 * number, self.vmid());
         self.smmu.write(gr1::CBA2R.start + 4 * number, CBA2R_VA64);
@@ -126,7 +179,7 @@ impl<M: Machine> Bank<'_, M> {
     /// nothing is walked. While it can still be reached it translates, for a bank that does not lets everything through.
     ///
     /// On error its streams fault already, and it can be called again.
-    pub(super) fn disable(&self) -> Result<(), Refused> {
+    fn disable(&self) -> Result<(), Refused> {
         for entry in 0..self.smmu.stream_entries() {
             let s2cr = gr0::S2CR.start + 4 * entry;
             if routed_to(self.smmu.read(s2cr)) == Some(self.b.index()) {

@@ -75,7 +75,7 @@ impl<M: Machine> Corevisor<M> {
             (_, Width::Word) if gr1::CBAR.contains(&offset) => {
                 let b = ContextBank::new((offset - gr1::CBAR.start) / 4)?;
                 let owner = banks.owner(k, b)?;
-                let vmid = self.smmu_hardware(b, k).ok()?.vmid();
+                let vmid = self.smmu_bank(b, k).ok()?.vmid();
                 if owner == HOSTVISOR {
                     return Some(Write::Value(data & CBAR_IRPTNDX | vmid));
                 }

@@ -81,8 +81,9 @@ impl<M: Machine> Corevisor<M> {
         k: SmmuIndex,
         held: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
+        self.detach_bank(b, k, held)?;
         let mut spt = self.acquire_lock_spt(held);
-        self.smmu_hardware(b, k)?.disable()?;
+        self.smmu_hardware(b, k)?.disable(spt.held())?;
         spt.free_smmu_pt(b, k);
         banks.set_owner(k, b, None);
         Ok(())
@@ -111,7 +112,7 @@ impl<M: Machine> Corevisor<M> {
         self.alloc_smmu(v, b, k, &mut held)?;
         let mut spt = self.acquire_lock_spt(&mut held);
         let root = spt.get_smmu_cfg_hw_ttbr(b, k).ok_or(Refused::Bank)?;
-        if let Err(why) = hardware.enable(root) {
+        if let Err(why) = hardware.enable(root, spt.held()) {
             spt.free_smmu_pt(b, k);
             return Err(why);
         }

@@ -7,6 +7,7 @@ use super::smmus::SmmuKind;
 use crate::addr::{PAGE_SIZE, PMD_SIZE, Range};
 use crate::corevisor::{FIXED_TABLE_PAGES, VM_TABLE_PAGES, host_dma_table_pages, host_table_pages};
 use crate::memory::{MAX_REGIONS, MemRegions, S2Page};
+use crate::smmu3::{self, MAX_SMMU3S};
 use arrayvec::ArrayVec;
 
 /// Bytes of a CPU's stack at EL2. Calls that encrypt need a third of it.
@@ -68,7 +69,8 @@ pub fn carve_out(platform: &Platform<'_>, regions: &MemRegions, busy: &mut Busy)
     let page_up = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE);
     let records = page_up(regions.pages() * size_of::<S2Page>() as u64);
     let stacks = platform.cpus.len() as u64 * (GUARD_SIZE + STACK_SIZE);
-    let tables = host_table_pages(regions) + FIXED_TABLE_PAGES + VM_TABLE_PAGES + smmu_pages(platform, regions);
+    let tables =
+        host_table_pages(regions) + FIXED_TABLE_PAGES + vm_table_pages(platform) + smmu_pages(platform, regions);
     let size = (records + stacks + tables * PAGE_SIZE).next_multiple_of(GRANULE);
     let range = highest_hole(platform, busy, size).ok_or(BootError::TooLittleRam("the carve-out", size))?;
     busy.push(range);
@@ -80,10 +82,20 @@ pub fn carve_out(platform: &Platform<'_>, regions: &MemRegions, busy: &mut Busy)
 
 /// Table pages for DMA: the host's DMA table, which only SMMUs of version 3 use.
 fn smmu_pages(platform: &Platform<'_>, regions: &MemRegions) -> u64 {
-    if platform.smmus.iter().all(|smmu| smmu.kind != SmmuKind::V3) {
+    if smmu3s(platform) == 0 {
         return 0;
     }
     host_dma_table_pages(regions, platform.doorbells.len() as u64) + FIXED_TABLE_PAGES
+}
+
+/// Table pages for others than the host: for VMs, the image window and SMMUs, with what SMMUv3s need themselves.
+pub fn vm_table_pages(platform: &Platform<'_>) -> u64 {
+    VM_TABLE_PAGES + smmu3s(platform) * smmu3::FRAME_PAGES
+}
+
+/// How many SMMUv3s Corevisor may drive.
+fn smmu3s(platform: &Platform<'_>) -> u64 {
+    platform.smmus.iter().filter(|smmu| smmu.kind == SmmuKind::V3).take(MAX_SMMU3S).count() as u64
 }
 
 /// The highest hole of `size` bytes that begins at a multiple of [`GRANULE`].

@@ -75,12 +75,14 @@ pub struct CommandQueue {
     log2: u32,
     /// Where the next command goes: an index, and one bit more, which changes at each wrap.
     prod: u32,
+    /// Whether the last commands did not come to their end.
+    failed: bool,
 }
 
 impl CommandQueue {
     /// The queue of `2^log2` entries at `base`, which the SMMU was told of, empty.
     pub const fn new(base: Pa, log2: u32) -> Self {
-        Self { base, log2, prod: 0 }
+        Self { base, log2, prod: 0, failed: false }
     }
 
     /// The indices of the queue, with the wrap bit.
@@ -104,19 +106,23 @@ impl CommandQueue {
         registers: &Registers<'_, M>,
         commands: impl IntoIterator<Item = Command>,
     ) -> Result<(), Refused> {
-        let machine = registers.machine;
+        if core::mem::replace(&mut self.failed, true) {
+            // It may have stopped since.
+            self.recover(registers, registers.read(CMDQ_CONS) as u32);
+        }
         for command in commands.into_iter().chain([Command::SYNC]) {
             // Where nothing is stuck, there is room.
             self.wait(registers, |queue, cons| queue.prod ^ cons != 1 << queue.log2)?;
-            self.store(machine, self.prod, command);
+            self.store(registers.machine, self.prod, command);
             self.prod = (self.prod + 1) & self.mask();
         }
         // All this is the SMMU's now, with all changes of tables before.
-        machine.publish_tables();
+        registers.machine.publish_tables();
         registers.write(CMDQ_PROD, self.prod.into());
         self.wait(registers, |queue, cons| queue.prod == cons)?;
         // What follows is ordered after the end.
-        machine.publish_tables();
+        registers.machine.publish_tables();
+        self.failed = false;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What an SMMUv3 has ended, as it tells it in its event queue (IHI 0070, chapter 7).
 
-use super::registers::{EVENTQ_CONS, EVENTQ_PROD, OVERFLOW, Registers};
+use super::registers::{EVENTQ_CONS, EVENTQ_PROD, GERROR, GERRORN, Gerror, OVERFLOW, Registers};
 use crate::addr::Pa;
 use crate::machine::Machine;
 use core::fmt;
@@ -10,8 +10,6 @@ use core::fmt;
 pub const EVENTS_LOG2: u32 = 7;
 /// Bytes of an event.
 const EVENT_SIZE: u64 = 32;
-/// Events that are taken at once, at most.
-const AT_ONCE: u32 = 32;
 
 /// An event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +82,7 @@ impl EventQueue {
         Self { base, log2, cons: 0, overflow: 0 }
     }
 
-    /// Takes the events that are there, up to a bound, and tells `record` of each; of `None`, if some were lost.
+    /// Takes the events that are there, no more than the queue has entries, and tells `record` of each; of `None`, if some were lost.
     pub fn drain<M: Machine>(&mut self, registers: &Registers<'_, M>, mut record: impl FnMut(Option<Event>)) {
         let mask = (2u32 << self.log2) - 1;
         let word = registers.read(EVENTQ_PROD);
@@ -94,7 +92,7 @@ impl EventQueue {
         }
         // The events are read after that.
         registers.machine.publish_tables();
-        for _ in 0..AT_ONCE {
+        for _ in 0..1u32 << self.log2 {
             if prod == self.cons {
                 break;
             }
@@ -102,10 +100,14 @@ impl EventQueue {
             record(Some(Event::new([0, 8, 16, 24].map(|offset| registers.machine.pt_load(Pa::low_48(at + offset))))));
             self.cons = (self.cons + 1) & mask;
         }
-        if word & OVERFLOW != self.overflow {
+        let lost = Gerror::from_bits_retain(registers.read(GERROR) ^ registers.read(GERRORN)) & Gerror::EVENTQ_ABT_ERR;
+        if word & OVERFLOW != self.overflow || !lost.is_empty() {
             self.overflow = word & OVERFLOW;
             record(None);
         }
         registers.write(EVENTQ_CONS, u64::from(self.cons) | self.overflow);
+        if !lost.is_empty() {
+            registers.write(GERRORN, registers.read(GERRORN) ^ lost.bits());
+        }
     }
 }

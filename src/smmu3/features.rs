@@ -13,6 +13,8 @@ use core::fmt;
 /// Why an SMMUv3 is not driven. Its streams abort, if it answers at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Trouble {
+    /// It was not opened yet.
+    Closed,
     /// The device tree gives it fewer registers than one has.
     Window,
     /// A change of this register does not come into effect.
@@ -28,6 +30,7 @@ pub enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Closed => f.write_str("is closed"),
             Self::Window => f.write_str("has fewer registers than an SMMUv3"),
             Self::NoAnswer(register) => write!(f, "does not answer ({register})"),
             Self::NoCommands => f.write_str("does not carry commands out"),

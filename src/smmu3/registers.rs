@@ -126,6 +126,8 @@ bitflags! {
     pub struct Gerror: u64 {
         /// A command could not be carried out.
         const CMDQ_ERR = 1 << 0;
+        /// An event could not be written.
+        const EVENTQ_ABT_ERR = 1 << 2;
         const _ = !0;
     }
 }

@@ -81,7 +81,7 @@ impl<M: Machine> Corevisor<M> {
             return Ok(old);
         }
         spt.set_smmu_pt(b, k, iova, Desc::NONE)?;
-        if let Err(why) = hardware.invalidate() {
+        if let Err(why) = hardware.invalidate(Some(iova), spt.held()) {
             spt.put_back(b, k, iova, old)?;
             return Err(why);
         }

@@ -105,10 +105,10 @@ fn a_leaf_that_is_removed_and_not_invalidated_is_a_violation() {
     assert!(violations(&core).contains("never invalidated"));
     let hardware = core.smmu_hardware(b(), k()).unwrap();
     core.machine().stick_smmu(k(), true);
-    assert_eq!(hardware.invalidate(), Err(Refused::SmmuStuck));
+    assert_eq!(hardware.invalidate(None, &mut Held::nothing()), Err(Refused::SmmuStuck));
     assert!(violations(&core).contains("never invalidated"), "asked for, but not waited for");
     core.machine().stick_smmu(k(), false);
-    hardware.invalidate().unwrap();
+    hardware.invalidate(None, &mut Held::nothing()).unwrap();
     assert_eq!(core.machine().dma_access(k(), b(), ipa(IOVA)), Err(Fault::Translation(3)));
     assert_eq!(violations(&core), "");
 }
@@ -117,10 +117,10 @@ fn a_leaf_that_is_removed_and_not_invalidated_is_a_violation() {
 fn an_invalidation_that_comes_first_does_not_help() {
     let core = booted();
     core.machine().watch_dma(k(), b(), ipa(IOVA));
-    core.smmu_hardware(b(), k()).unwrap().invalidate().unwrap();
+    core.smmu_hardware(b(), k()).unwrap().invalidate(None, &mut Held::nothing()).unwrap();
     remove(&core, ipa(IOVA));
     assert!(violations(&core).contains("never invalidated"));
-    core.smmu_hardware(b(), k()).unwrap().invalidate().unwrap();
+    core.smmu_hardware(b(), k()).unwrap().invalidate(None, &mut Held::nothing()).unwrap();
 }
 
 #[test]

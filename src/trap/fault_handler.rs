@@ -58,6 +58,7 @@ impl<M: Machine> Corevisor<M> {
         regs: &mut Registers,
         outer: &mut Held<'_, OUTER>,
     ) -> Verdict {
+        self.drain_dma_events(outer);
         match self.answer_host_fault(abort, regs, outer) {
             Ok(verdict) => verdict,
             Err(why) => {

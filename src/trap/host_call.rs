@@ -2,7 +2,7 @@
 //! The host's calls, parsed: every range test of `spec/layers/10-abi-flows.md` §10.1 and the stricter sides of
 //! `spec/layers/09-traps.md` §9.5 are made here, once, before any call does anything.
 
-use crate::abi::host_call as number;
+use crate::abi::{HOST_DMA, host_call as number};
 use crate::addr::{Ipa, PAGE_SIZE, Pa, Pfn, VcpuId, Vmid};
 use crate::mmio::{ContextBank, SmmuIndex};
 use crate::refused::Refused;
@@ -71,6 +71,10 @@ pub enum HostCall {
     PageOwner { page: Pfn },
     /// [`number::VM_ID_REGISTER`].
     VmIdRegister { name: RegisterName },
+    /// [`number::SMMU_ATTACH_STREAM`]; without a bank, to the host's DMA table.
+    SmmuAttachStream { stream: u32, bank: Option<ContextBank>, smmu: SmmuIndex },
+    /// [`number::SMMU_DETACH_STREAM`].
+    SmmuDetachStream { stream: u32, smmu: SmmuIndex },
 }
 
 /// `value`, if it is less than `bound`; else the refusal of argument `n`.
@@ -97,6 +101,11 @@ fn vcpu(n: u8, value: u64) -> Result<VcpuId, Refused> {
 
 fn bank(n: u8, value: u64) -> Result<ContextBank, Refused> {
     ContextBank::new(value).ok_or(Refused::Argument(n))
+}
+
+/// The id of a stream.
+fn stream(n: u8, value: u64) -> Result<u32, Refused> {
+    u32::try_from(value).map_err(|_| Refused::Argument(n))
 }
 
 fn smmu(n: u8, value: u64) -> Result<SmmuIndex, Refused> {
@@ -202,6 +211,12 @@ impl HostCall {
             number::STATS => Self::Stats { counter: x1 },
             number::VM_MEASUREMENT => Self::VmMeasurement { v: vm(1, x1)? },
             number::PAGE_OWNER => Self::PageOwner { page: Pfn::new(x1).ok_or(Refused::Argument(1))? },
+            number::SMMU_ATTACH_STREAM => {
+                let stream = stream(1, x1)?;
+                let bank = if x2 == HOST_DMA { None } else { Some(bank(2, x2)?) };
+                Self::SmmuAttachStream { stream, bank, smmu: smmu(3, x3)? }
+            }
+            number::SMMU_DETACH_STREAM => Self::SmmuDetachStream { stream: stream(1, x1)?, smmu: smmu(2, x2)? },
             number::VM_ID_REGISTER => Self::VmIdRegister { name: RegisterName::new(x1).ok_or(Refused::Argument(1))? },
             _ => return Err(Refused::NotSupported),
         })
@@ -230,7 +245,7 @@ mod tests {
     use super::*;
 
     /// Every call of the specification with arguments at the very edge of what it accepts.
-    const EDGE: [(u32, [u64; 5]); 21] = [
+    const EDGE: [(u32, [u64; 5]); 23] = [
         (13, [u32::MAX as u64, u32::MAX as u64, 0, 0, 0]),
         (14, [15, 0, PHYS_SIZE - 4096, 0, 0]),
         (15, [1, PHYS_SIZE - 4097, 4096, 0, 0]),
@@ -252,6 +267,8 @@ mod tests {
         (34, [15, 0, 0, 0, 0]),
         (37, [15, 0, 0, 0, 0]),
         (39, [0xFFFF, 0, 0, 0, 0]),
+        (40, [u32::MAX as u64, 7, 1, 0, 0]),
+        (41, [u32::MAX as u64, 1, 0, 0, 0]),
     ];
 
     /// `args`, and something for x6 to x11.
@@ -271,7 +288,7 @@ mod tests {
     /// One step past the edge, argument by argument.
     #[test]
     fn beyond_the_edge_is_refused_and_named() {
-        let refused: [(u32, usize, u64); 52] = [
+        let refused: [(u32, usize, u64); 58] = [
             (13, 1, 1 << 32),
             (13, 2, 1 << 32),
             (14, 1, 0),
@@ -324,6 +341,12 @@ mod tests {
             (37, 1, 16),
             (39, 1, 0x1_0000),
             (39, 1, u64::MAX),
+            (40, 1, 1 << 32),
+            (40, 2, 8),
+            (40, 2, u64::MAX - 1),
+            (40, 3, 2),
+            (41, 1, u64::MAX),
+            (41, 2, 2),
         ];
         for (call, argument, value) in refused {
             let (_, mut args) = EDGE.into_iter().find(|(c, _)| *c == call).unwrap();
@@ -335,7 +358,7 @@ mod tests {
 
     #[test]
     fn what_is_no_call_of_the_host_is_not_supported() {
-        for call in (0..13).chain([31]).chain(40..0x1000) {
+        for call in (0..13).chain([31]).chain(42..0x1000) {
             assert_eq!(HostCall::parse(call, [0; 11]), Err(Refused::NotSupported), "call {call}");
         }
     }

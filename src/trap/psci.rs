@@ -155,6 +155,7 @@ impl<M: Machine> Corevisor<M> {
     /// Carries out the PSCI function `id` with its arguments in `regs`; the result goes to x0. SYSTEM_OFF, CPU_OFF and
     /// the like return only if the firmware refuses.
     pub(super) fn psci<const OUTER: u8>(&self, id: u32, regs: &mut Registers, outer: &mut Held<'_, OUTER>) {
+        self.drain_dma_events(outer);
         let args = [id.into(), regs[1], regs[2], regs[3]];
         let outcome = match FunctionId::try_from(id) {
             // Before its arguments are looked at: what does not exist has none that could be wrong.

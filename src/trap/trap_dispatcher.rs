@@ -102,7 +102,14 @@ impl<M: CpuFeatures + LogSource> Corevisor<M> {
                 Ok(0)
             }
             HostCall::DestroyVm { v } => self.destroy_vm(v, outer),
-            HostCall::LogRead { position } => Ok(self.log_read(position, regs)),
+            HostCall::SmmuAttachStream { stream, bank, smmu } => {
+                self.attach_stream(stream, bank, smmu, outer).map(no_value)
+            }
+            HostCall::SmmuDetachStream { stream, smmu } => self.detach_stream(stream, smmu, outer).map(no_value),
+            HostCall::LogRead { position } => {
+                self.drain_dma_events(outer);
+                Ok(self.log_read(position, regs))
+            }
             HostCall::VmMeasurement { v } => self.show_measurement(v, regs, outer),
             HostCall::Stats { counter } => {
                 regs[1] = self.stat(counter, outer)?;

@@ -36,11 +36,11 @@ pub(super) struct Smmu {
 
 impl State {
     /// The 4 bytes of a device register.
-    fn word(&self, at: u64) -> u64 {
+    pub(super) fn word(&self, at: u64) -> u64 {
         (self.registers.get(&(at & !7)).copied().unwrap_or(0) >> (8 * (at & 4))) & 0xFFFF_FFFF
     }
 
-    fn set_word(&mut self, at: u64, value: u64) {
+    pub(super) fn set_word(&mut self, at: u64, value: u64) {
         let shift = 8 * (at & 4);
         let double = self.registers.entry(at & !7).or_default();
         *double = *double & !(0xFFFF_FFFF << shift) | value << shift;

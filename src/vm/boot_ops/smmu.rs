@@ -93,6 +93,17 @@ impl<M: Machine> Corevisor<M> {
         self.unmap_smmu_page(b, k, iova, &mut held)
     }
 
+    /// The lock VM(v), if further devices may come to reach what a bank of `v` maps.
+    pub(crate) fn lock_vm_for_streams<'s, const OUTER: u8>(
+        &'s self,
+        v: Vmid,
+        outer: &'s mut Held<'_, OUTER>,
+    ) -> Result<(Guard<'s, VmInfo>, Held<'s, { rank::VM }>), Refused> {
+        let (vm, held) = self.lock_vm_for_dma(v, outer)?;
+        require_unsettled(v, &vm)?;
+        Ok((vm, held))
+    }
+
     /// The lock VM(v), if the host may change what devices of `v` reach.
     fn lock_vm_for_dma<'s, const OUTER: u8>(
         &'s self,

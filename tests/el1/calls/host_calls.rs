@@ -13,7 +13,7 @@ const PAGE: u64 = 4096;
 const ATTRIBUTES: u64 = 0xFFFF_0000_0000_0FFF & !(1 << 63) & !(0xF << 60);
 
 /// Every call with its arguments at the lower edge of what it accepts, and at the upper.
-const ACCEPTED: [(u32, &[u64], &[u64]); 20] = [
+const ACCEPTED: [(u32, &[u64], &[u64]); 22] = [
     (n::TIMER_SET_CNTVOFF, &[0, 0], &[u32::MAX as u64, u32::MAX as u64]),
     (n::CLEAR_VM_S2_RANGE, &[1, 0, 0], &[15, 0, PHYS - PAGE]),
     (n::SET_BOOT_INFO, &[1, 0, 0], &[15, PHYS - PAGE - 1, PAGE]),
@@ -33,6 +33,8 @@ const ACCEPTED: [(u32, &[u64], &[u64]); 20] = [
     (n::LOAD_CRYPT_VCPU, &[1, 0], &[15, 7]),
     (n::VCPU_RUN, &[1, 0], &[15, 7]),
     (n::DESTROY_VM, &[1], &[15]),
+    (n::SMMU_ATTACH_STREAM, &[0, 0, 0], &[u32::MAX as u64, abi::HOST_DMA, 1]),
+    (n::SMMU_DETACH_STREAM, &[0, 0], &[u32::MAX as u64, 1]),
     (n::VM_MEASUREMENT, &[1], &[15]),
 ];
 
@@ -48,7 +50,7 @@ const NO_PHYS: &[u64] = &[PHYS, PHYS + 1, 1 << 48, 1 << 52, 1 << 63, u64::MAX - 
 const NO_HALF: &[u64] = &[1 << 32, 1 << 63, u64::MAX];
 
 /// Every argument, from x1 on, with values that are out of range while the others are at the edge of theirs.
-const REFUSED: [(u32, usize, &[u64]); 48] = [
+const REFUSED: [(u32, usize, &[u64]); 53] = [
     (n::TIMER_SET_CNTVOFF, 1, NO_HALF),
     (n::TIMER_SET_CNTVOFF, 2, NO_HALF),
     (n::CLEAR_VM_S2_RANGE, 1, NO_VM),
@@ -97,6 +99,11 @@ const REFUSED: [(u32, usize, &[u64]); 48] = [
     (n::SAVE_CRYPT_VCPU, 2, NO_8),
     (n::LOAD_CRYPT_VCPU, 2, NO_8),
     (n::VCPU_RUN, 2, NO_8),
+    (n::SMMU_ATTACH_STREAM, 1, NO_HALF),
+    (n::SMMU_ATTACH_STREAM, 2, &[8, 9, 256, 1 << 32, u64::MAX - 1]),
+    (n::SMMU_ATTACH_STREAM, 3, NO_SMMU),
+    (n::SMMU_DETACH_STREAM, 1, NO_HALF),
+    (n::SMMU_DETACH_STREAM, 2, NO_SMMU),
 ];
 
 /// Calls whose first argument is a VM, besides those of [`REFUSED`] that say so.
@@ -157,7 +164,8 @@ pub fn calls_out_of_range() {
 
 /// The numbers of other principals' calls, of boot, those that are free, and the specification's bare numbers.
 pub fn numbers_that_are_no_host_calls() {
-    for call in (0..n::TIMER_SET_CNTVOFF).chain([n::BOOT]).chain(n::VM_ID_REGISTER + 1..0xF00).chain(0xF05..0x1000) {
+    for call in (0..n::TIMER_SET_CNTVOFF).chain([n::BOOT]).chain(n::SMMU_DETACH_STREAM + 1..0xF00).chain(0xF05..0x1000)
+    {
         let got = simple(CONDUITS[call as usize % 2], (HOST_CALL_BASE + call).into(), &[]);
         assert_eq!(got, abi::NOT_SUPPORTED, "call {call}");
     }
