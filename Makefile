@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 #   make run     Debian's kernel as host under Corevisor in QEMU, with a protected Debian guest and a shell. Variables:
-#                KERNEL= INITRD= APPEND= SMP= MEM= CPU= GIC= QEMU_EXTRA= LOG_LEVEL= GUEST=no (see tools/run)
+#                KERNEL= INITRD= APPEND= SMP= MEM= CPU= GIC= IOMMU= QEMU_EXTRA= LOG_LEVEL= GUEST=no (see tools/run)
 #   make test    all tests, their short form; `make soak` their long form
 #   make image   target/corevisor.img, and target/corevisor.elf with symbols. Variable: IMAGE_KEYS= (public keys that
 #                images of VMs may be signed with: docs/abi.md)
