@@ -11,9 +11,11 @@ mod mmio_ops;
 mod mmio_ops_aux;
 mod mmio_raw;
 pub mod registers;
+mod take_over;
 #[cfg(test)]
 mod tests;
 
-pub use banks::{BANKS_PER_SMMU, ContextBank, MAX_SMMUS, SmmuBanks, SmmuConfig, SmmuIndex};
+pub use banks::{BANKS_PER_SMMU, ContextBank, Layout, MAX_SMMUS, SmmuBanks, SmmuConfig, SmmuIndex};
 pub(crate) use hardware::FIRST_BANK_VMID;
 pub use mmio_raw::smmu_init_pte;
+pub use take_over::{Unusable, take_over};

@@ -11,6 +11,7 @@ use crate::corevisor::{Config, Corevisor, REMAP_WINDOW};
 use crate::dma_policy::DmaPolicy;
 use crate::lock::Held;
 use crate::memory::{MemRegions, S2Page};
+use crate::mmio::{self, MAX_SMMUS, SmmuConfig, Unusable};
 use crate::npt::{FramePool, HostDma, MAX_DOORBELLS};
 use crate::platform::BootError;
 use crate::platform::discover::{self, Platform};
@@ -377,13 +378,13 @@ fn build_core(
     let hardware = unsafe { Hardware::new(owned, smmu3_windows(platform).collect(), vgic, keys) };
     let smmu3s = close_smmu3s(platform, &hardware);
     let host_dma = host_dma(platform, &smmu3s, ipa_bits);
-    let undriven = (smmu3s_of(platform).count() - smmu3s.len()) as u64;
+    let (smmus, undriven) = take_over_smmus(platform, &hardware);
+    let undriven = undriven + (smmu3s_of(platform).count() - smmu3s.len()) as u64;
     let dma_policy = DmaPolicy { undriven, required: cfg!(feature = "require-smmu") || platform.requires_smmu() };
     let config = Config {
         regions,
         owned: owned.into(),
-        // They are withheld: their registers are not emulated on hardware yet.
-        smmus: ArrayVec::new(),
+        smmus,
         smmu3s,
         remap_window: REMAP_WINDOW,
         vm_table_pages: layout::vm_table_pages(platform),
@@ -400,6 +401,26 @@ fn build_core(
     // SAFETY: this part of the carve-out is the frame pool's alone.
     let pool = unsafe { FramePool::new(carve_out.frames, carve_out.frames.start as usize) };
     Ok(Corevisor::new(hardware, config, records, &CONTEXTS, pool)?)
+}
+
+/// Takes over the SMMUv2s, whose registers are the host's by emulation; and how many can't be driven.
+fn take_over_smmus(platform: &Platform<'_>, hardware: &Hardware) -> (ArrayVec<SmmuConfig, MAX_SMMUS>, u64) {
+    let (mut driven, mut undriven) = (ArrayVec::new(), 0);
+    for smmu in platform.smmus.iter().filter(|smmu| smmu.kind == SmmuKind::V2) {
+        let start = smmu.window.start;
+        let taken = mmio::take_over(hardware, smmu.window);
+        let room = |config| driven.try_push(config).map(|()| config).map_err(|_| Unusable::OneTooMany);
+        match taken.and_then(room) {
+            Ok(config) => {
+                info!("SMMUv2 at {start:#x}: stage 2, {} context banks; every stream faults", config.context_banks)
+            }
+            Err(why) => {
+                undriven += 1;
+                error!("SMMUv2 at {start:#x} can't be driven: {why}");
+            }
+        }
+    }
+    (driven, undriven)
 }
 
 /// Says what restricts devices, and what follows.

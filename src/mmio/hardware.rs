@@ -24,7 +24,7 @@ pub const FIRST_BANK_VMID: u64 = 0x80;
 
 /// The registers of an SMMU. Those that route streams or describe banks change under lock SMMU only.
 pub(crate) struct Smmu<'s, M> {
-    machine: &'s M,
+    pub(super) machine: &'s M,
     pub(super) config: &'s SmmuConfig,
 }
 
@@ -102,17 +102,21 @@ impl<M: Machine> Hardware<'_, M> {
     }
 }
 
-impl<M: Machine> Smmu<'_, M> {
-    pub(super) fn at(&self, offset: u64) -> Pa {
-        Pa::low_48(self.config.window.start + offset)
+impl<'s, M: Machine> Smmu<'s, M> {
+    pub(super) const fn new(machine: &'s M, config: &'s SmmuConfig) -> Self {
+        Self { machine, config }
     }
 
-    pub(super) fn read(&self, offset: u64) -> u64 {
-        self.machine.mmio_read(self.at(offset), Width::Word)
+    pub(super) fn at(&self, register: u64) -> Pa {
+        self.config.at(self.config.layout.offset(register))
     }
 
-    fn write(&self, offset: u64, value: u64) {
-        self.machine.mmio_write(self.at(offset), Width::Word, value);
+    pub(super) fn read(&self, register: u64) -> u64 {
+        self.machine.mmio_read(self.at(register), Width::Word)
+    }
+
+    pub(super) fn write(&self, register: u64, value: u64) {
+        self.machine.mmio_write(self.at(register), Width::Word, value);
     }
 
     /// Whether entries of the stream mapping table match streams; else a stream's id is its entry's number.
@@ -136,6 +140,11 @@ impl<M: Machine> Smmu<'_, M> {
     fn invalidate(&self, vmid: u64) -> Result<(), Refused> {
         self.machine.publish_tables();
         self.write(gr0::TLBIVMID, vmid);
+        self.sync()
+    }
+
+    /// Waits for the invalidations that were asked for, and for the transactions that use what they end.
+    pub(super) fn sync(&self) -> Result<(), Refused> {
         self.write(gr0::STLBGSYNC, 0);
         for _ in 0..SYNC_ATTEMPTS {
             if self.read(gr0::STLBGSTATUS) & GSACTIVE == 0 {

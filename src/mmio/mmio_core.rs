@@ -45,8 +45,16 @@ impl<M: Machine> Corevisor<M> {
         Ok(())
     }
 
-    /// Spec: IC-2. The host's read of an SMMU's register: all are allowed, in both halves.
-    pub(super) fn handle_smmu_read(&self, access: &Access, regs: &mut Registers) {
-        self.__handle_smmu_read(access.at, access.width, access.register, regs);
+    /// Spec: IC-2. The host's read of a register of SMMU `k`: all are allowed, in both halves. Identification registers tell
+    /// what the host may use (D-150).
+    pub(super) fn handle_smmu_read(&self, k: SmmuIndex, access: &Access, regs: &mut Registers) {
+        match self.identification(k, access.offset, access.width) {
+            Some(shown) => {
+                if let Some(register) = regs.get_mut(access.register) {
+                    *register = shown;
+                }
+            }
+            None => self.__handle_smmu_read(access.at, access.width, access.register, regs),
+        }
     }
 }

@@ -5,8 +5,10 @@
 use super::hardware::{Smmu, routed_to};
 use super::mmio_raw::smmu_get_cbndx;
 use super::registers::{
-    BANK_SHIFT, BANKS, CBA2R_MONC, CBA2R_VA64, CBAR_IRPTNDX, CBAR_TYPE_SHIFT, S2CR_FAULT, S2CR_TYPE_SHIFT,
-    SMR_MASK_SHIFT, SMR_VALID, STREAM_ID, Scr0, Sctlr, TCR_STAGE_2, VMID, cb, gr0, gr1,
+    BANK_SHIFT, BANKS, CBA2R_MONC, CBA2R_VA64, CBAR_IRPTNDX, CBAR_TYPE_SHIFT, IDR0_BTM, IDR0_EXIDS, IDR0_NTS,
+    IDR0_S1TS, IDR0_SES, IDR1_NUMCB, IDR1_NUMPAGENDXB_SHIFT, IDR1_NUMS2CB_SHIFT, IDR1_PAGESIZE, IDR2_IAS, IDR2_OAS,
+    IDR2_PTFSV8_4KB, S2CR_FAULT, S2CR_TYPE_SHIFT, SMR_MASK_SHIFT, SMR_VALID, STREAM_ID, Scr0, Sctlr, TCR_STAGE_2, VMID,
+    cb, gr0, gr1,
 };
 use super::{ContextBank, SmmuBanks, SmmuIndex};
 use crate::addr::{HOSTVISOR, Pa, Vmid};
@@ -114,6 +116,32 @@ impl<M: Machine> Corevisor<M> {
                 (Sctlr::from_bits_retain(data) & hosts | Sctlr::M).bits()
             }
         })
+    }
+
+    /// What the host reads `width` wide at `register` of the global half, if identification registers are there: stage 2 only,
+    /// and only the banks that it may use.
+    pub(super) fn identification(&self, k: SmmuIndex, register: u64, width: Width) -> Option<u64> {
+        let smmu = self.smmu(k).ok()?;
+        let shown = |register| {
+            let value = smmu.read(register);
+            match register {
+                gr0::IDR0 => value & !(IDR0_SES | IDR0_S1TS | IDR0_NTS | IDR0_BTM | IDR0_EXIDS),
+                gr0::IDR1 => {
+                    let banks = (value & IDR1_NUMCB).min(smmu.config.context_banks.into());
+                    let layout = value & (IDR1_PAGESIZE | 7 << IDR1_NUMPAGENDXB_SHIFT);
+                    layout | banks << IDR1_NUMS2CB_SHIFT | banks
+                }
+                gr0::IDR2 => value & (IDR2_IAS | IDR2_OAS | IDR2_PTFSV8_4KB),
+                _ => 0, // 3 to 6, which hold nothing that stage 2 needs
+            }
+        };
+        match (register, width) {
+            (gr0::IDR0..gr0::IDR7, Width::Word) => Some(shown(register)),
+            // The last one of these has the revision, which is the host's to know.
+            (gr0::IDR0..gr0::IDR6, Width::Double) => Some(shown(register) | shown(register + 4) << 32),
+            (gr0::IDR6, Width::Double) => Some(smmu.read(gr0::IDR7) << 32),
+            _ => None,
+        }
     }
 
     /// Spec: IX-3. Writes `val` to the register at `at`, with the width of the host's access (D-58).

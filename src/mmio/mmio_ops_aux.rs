@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Layer: MmioOpsAux (`spec/layers/07-mmio.md` §7.4).
 
-use super::registers::WINDOW;
 use super::{SmmuBanks, SmmuIndex};
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
 use crate::corevisor::Corevisor;
@@ -17,7 +16,7 @@ const WORD: u64 = 0xFFFF_FFFF;
 pub(super) struct Access {
     /// The register's address.
     pub at: Pa,
-    /// Where that is in the window.
+    /// Where that is in a window of the specification's layout.
     pub offset: u64,
     pub width: Width,
     /// The host's register that is read or written; 31 is none.
@@ -48,23 +47,24 @@ impl<M: Machine> Corevisor<M> {
         regs: &mut Registers,
         held: &mut Held<'_, OUTER>,
     ) -> Result<(), Refused> {
-        let window = self.smmu(k)?.config.window;
+        let smmu = self.smmu(k)?.config;
         let at = addr.as_u64() | (abort.far & (PAGE_SIZE - 1));
-        let offset = at.wrapping_sub(window.start);
+        let offset = at.wrapping_sub(smmu.window.start);
         let refused = Refused::Register(offset);
         let (width, size) = match abort.syndrome.access_mask() {
             WORD => (Width::Word, 4),
             u64::MAX => (Width::Double, 8),
             _ => return Err(refused),
         };
-        if !abort.syndrome.describes_access() || !window.contains(at) || offset >= WINDOW || !at.is_multiple_of(size) {
+        if !abort.syndrome.describes_access() || !smmu.window.contains(at) || !at.is_multiple_of(size) {
             return Err(refused);
         }
+        let offset = smmu.layout.register(offset).ok_or(refused)?;
         let access = Access { at: Pa::low_48(at), offset, width, register: abort.syndrome.register() };
         if abort.syndrome.0 & Syndrome::WNR != 0 {
             self.handle_smmu_write(banks, k, &access, regs, held)
         } else {
-            self.handle_smmu_read(&access, regs);
+            self.handle_smmu_read(k, &access, regs);
             Ok(())
         }
     }

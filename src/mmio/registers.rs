@@ -21,6 +21,14 @@ pub mod gr0 {
     pub const SACR: u64 = 0x10;
     /// Identification 0.
     pub const IDR0: u64 = 0x20;
+    /// Identification 1.
+    pub const IDR1: u64 = 0x24;
+    /// Identification 2.
+    pub const IDR2: u64 = 0x28;
+    /// Identification 6.
+    pub const IDR6: u64 = 0x38;
+    /// Identification 7: the revision.
+    pub const IDR7: u64 = 0x3C;
     /// Fault address, 8 bytes; then up to [`SGFSYNR2`] what else there is to know of a global fault.
     pub const SGFAR: u64 = 0x40;
     /// Fault syndrome 2.
@@ -169,8 +177,38 @@ pub const CBA2R_MONC: u64 = 1 << 1;
 pub const IDR0_NUMSMRG: u64 = 0xFF;
 /// IDR0.NUMSIDB, bits of a stream id, from this bit on, four bits.
 pub const IDR0_NUMSIDB_SHIFT: u32 = 9;
+/// IDR0.EXIDS: stream ids of 16 bits.
+pub const IDR0_EXIDS: u64 = 1 << 8;
+/// IDR0.BTM: invalidations that CPUs broadcast are heard.
+pub const IDR0_BTM: u64 = 1 << 13;
+/// IDR0.NTS: stage 1 and then stage 2.
+pub const IDR0_NTS: u64 = 1 << 28;
+/// IDR0.S2TS: stage 2.
+pub const IDR0_S2TS: u64 = 1 << 29;
+/// IDR0.S1TS: stage 1.
+pub const IDR0_S1TS: u64 = 1 << 30;
+/// IDR0.SES: the Secure state.
+pub const IDR0_SES: u64 = 1 << 31;
 /// IDR0.SMS: entries match streams, instead of being indexed by them.
 pub const IDR0_SMS: u64 = 1 << 27;
+
+/// IDR1.NUMCB: context banks.
+pub const IDR1_NUMCB: u64 = 0xFF;
+/// IDR1.NUMS2CB, context banks of stage 2 only, from this bit on, eight bits.
+pub const IDR1_NUMS2CB_SHIFT: u32 = 16;
+/// IDR1.NUMPAGENDXB, log2 of the pages in one half of the window less 1, from this bit on, three bits.
+pub const IDR1_NUMPAGENDXB_SHIFT: u32 = 28;
+/// IDR1.PAGESIZE: pages of 64 KiB.
+pub const IDR1_PAGESIZE: u64 = 1 << 31;
+
+/// IDR2.IAS: bits of addresses that come in, as a number.
+pub const IDR2_IAS: u64 = 0xF;
+/// IDR2.IAS: 40 bits.
+pub const IDR2_IAS_40: u64 = 2;
+/// IDR2.OAS: bits of addresses that go out, as a number.
+pub const IDR2_OAS: u64 = 0xF << 4;
+/// IDR2.PTFSv8_4kB: tables of AArch64 with a granule of 4 KiB.
+pub const IDR2_PTFSV8_4KB: u64 = 1 << 12;
 
 /// TLBGSTATUS.GSACTIVE.
 pub const GSACTIVE: u64 = 1 << 0;

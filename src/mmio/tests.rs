@@ -4,6 +4,7 @@
 mod banks;
 mod dma;
 mod registers;
+mod take_over;
 
 use super::{ContextBank, SmmuConfig, SmmuIndex};
 use crate::addr::{HOSTVISOR, PAGE_SIZE, Pa, Vmid};
@@ -29,7 +30,7 @@ const PROT: u64 = DescBits::READ.bits() | DescBits::WRITE.bits() | DescBits::NOR
 const PTE: u64 = PROT | 0x703;
 
 fn world() -> World {
-    let config = |start, context_banks| SmmuConfig { window: range(start, 0x1_0000), context_banks };
+    let config = |start, context_banks| SmmuConfig::new(range(start, 0x1_0000), context_banks);
     World { smmus: vec![config(WINDOWS[0], 8), config(WINDOWS[1], 4)], ..World::default() }
 }
 

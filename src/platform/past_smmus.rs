@@ -5,8 +5,8 @@
 use super::discover::{MAX_DEPTH, is_enabled};
 use arrayvec::ArrayVec;
 use core::fmt;
+use dtoolkit::Node;
 use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::{Node, Property};
 
 /// What QEMU's interface to its own configuration is compatible with. It writes what it is asked for to any address, and
 /// no SMMU is in front of it, so it is not for a host.

@@ -32,7 +32,7 @@ fn leaf(page: u64) -> Desc {
 
 /// The bank is the host's, and maps [`IOVA`].
 fn booted() -> Core {
-    let smmus = vec![SmmuConfig { window: range(WINDOW, 0x1_0000), context_banks: 2 }];
+    let smmus = vec![SmmuConfig::new(range(WINDOW, 0x1_0000), 2)];
     let core = World { smmus, ..World::default() }.boot();
     let mut nothing = Held::nothing();
     core.el2_alloc_smmu_pgd(b(), HOSTVISOR, k(), &mut nothing).unwrap();

@@ -28,7 +28,7 @@ const RUN_PAGE: u64 = GIB + MIB;
 const GUEST: u64 = 0x8000_0000;
 
 fn boot() -> Core {
-    let smmus = vec![SmmuConfig { window: range(0x0905_0000, 0x1_0000), context_banks: 8 }];
+    let smmus = vec![SmmuConfig::new(range(0x0905_0000, 0x1_0000), 8)];
     World { ram: vec![range(GIB, 128 * MIB)], smmus, ..World::default() }.boot()
 }
 

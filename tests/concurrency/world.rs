@@ -17,7 +17,7 @@ pub type Core = Corevisor<SimMachine>;
 /// RAM.
 pub const RAM: Range = Range { start: 1 << 30, end: (1 << 30) + (16 << 20) };
 /// An SMMU, whose registers Corevisor emulates.
-const SMMU: SmmuConfig = SmmuConfig { window: Range { start: 0x0905_0000, end: 0x0906_0000 }, context_banks: 8 };
+const SMMU: SmmuConfig = SmmuConfig::new(Range { start: 0x0905_0000, end: 0x0906_0000 }, 8);
 /// Table pages for VMs and SMMUs together: few, so that some runs come to their end.
 const VM_TABLE_PAGES: u64 = 96;
 

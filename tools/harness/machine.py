@@ -74,19 +74,52 @@ def ramdisk_module(address, initrd):
 def with_image_keys(arguments, address, keys, scratch):
     """Arguments that also load keys for images of VMs as a boot module. QEMU's guest-loader knows no such module: the tree
     that it would make is taken from it, and given to it with one node more."""
-    dumped, tree, file = (scratch / name for name in ("dumped.dtb", "tree.dtb", "image-keys"))
-    machine = arguments.index("-machine") + 1
-    dump = [*arguments[:machine], f"{arguments[machine]},dumpdtb={quoted(dumped)}", *arguments[machine + 1 :]]
-    subprocess.run(dump, check=True, stdin=subprocess.DEVNULL, capture_output=True)
-    root = fdt.parse(dumped.read_bytes())
     properties = {
         "compatible": fdt.strings("corevisor,image-keys", "multiboot,module"),
         "reg": fdt.cells(address, len(keys)),
     }
-    root.child("chosen").children.append(fdt.Node(f"module@{address:x}", properties))
-    tree.write_bytes(fdt.write(root))
+    module = fdt.Node(f"module@{address:x}", properties)
+    file = scratch / "image-keys"
     file.write_bytes(keys)
-    return [*arguments, *("-dtb", str(tree)), *raw(address, file)]
+    edited = with_edited_tree(arguments, lambda root: root.child("chosen").children.append(module), scratch)
+    return [*edited, *raw(address, file)]
+
+
+def with_edited_tree(arguments, edit, scratch):
+    """Arguments with the device tree that QEMU would make, edited."""
+    dumped, tree = (scratch / name for name in ("dumped.dtb", "tree.dtb"))
+    machine = arguments.index("-machine") + 1
+    dump = [*arguments[:machine], f"{arguments[machine]},dumpdtb={quoted(dumped)}", *arguments[machine + 1 :]]
+    subprocess.run(dump, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    root = fdt.parse(dumped.read_bytes())
+    edit(root)
+    tree.write_bytes(fdt.write(root))
+    return [*arguments, *("-dtb", str(tree))]
+
+
+def with_smmus(arguments, smmus, scratch):
+    """Arguments for a machine with SMMUv2s, which QEMU has none of: memory that the tree calls so, and reserves. `smmus` are
+    pairs of a window's start and size, and the registers in it that are not 0."""
+
+    def edit(root):
+        properties = {"#address-cells": word(2), "#size-cells": word(2), "ranges": b""}
+        reserved = fdt.Node("reserved-memory", properties)
+        root.remove(lambda node: node.name == reserved.name)
+        root.children.append(reserved)
+        for (start, size), _ in smmus:
+            reg = fdt.cells(start, size)
+            reserved.children.append(fdt.Node(f"smmu@{start:x}", {"reg": reg, "no-map": b""}))
+            compatible = fdt.strings("arm,mmu-500", "arm,smmu-v2")
+            root.children.append(fdt.Node(f"iommu@{start:x}", {"compatible": compatible, "reg": reg}))
+
+    def word(value):
+        return value.to_bytes(4, "big")
+
+    edited = with_edited_tree(arguments, edit, scratch)
+    for (start, _), registers in smmus:
+        for offset, value in registers.items():
+            edited += ["-device", f"loader,addr={start + offset:#x},data={value:#x},data-len=4"]
+    return edited
 
 
 def raw(address, file):

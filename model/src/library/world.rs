@@ -44,8 +44,7 @@ pub fn boot() -> Core {
     let tables = (host_table_pages(&regions) + FIXED_TABLE_PAGES + TABLES) * PAGE_SIZE;
     let pool = range(KVM_PHYS_SIZE << 1, tables.next_multiple_of(PMD_SIZE));
     let smmus = SMMUS[..SMMU_NUM as usize].iter();
-    let smmus =
-        smmus.map(|smmu| SmmuConfig { window: range(smmu.base, smmu.size), context_banks: smmu.context_banks as u8 });
+    let smmus = smmus.map(|smmu| SmmuConfig::new(range(smmu.base, smmu.size), smmu.context_banks as u8));
     let firmware = Firmware { psci_version: 0x0001_0001, extended_state: false, smccc_1_1: true };
     let withheld = [pool, range(SMMUS[0].base, SMMUS[0].size)];
     let config = Config {

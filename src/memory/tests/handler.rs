@@ -110,7 +110,7 @@ fn a_call_looks_at_so_many_records_and_no_more() {
 // Tests: MH-1
 #[test]
 fn pages_that_could_still_be_used_are_not_cleared() {
-    let smmu = SmmuConfig { window: range(0x0905_0000, 0x2_0000), context_banks: 8 };
+    let smmu = SmmuConfig::new(range(0x0905_0000, 0x2_0000), 8);
     let core = World { smmus: vec![smmu], ..World::default() }.boot();
     let v = powered_off(&core, 1);
     let everything = 1 << 40;
@@ -148,7 +148,7 @@ fn pages_that_could_still_be_used_are_not_cleared() {
 const UART: Range = Range { start: 0x0900_0000, end: 0x0900_1000 };
 
 fn devices() -> World {
-    let smmu = SmmuConfig { window: range(0x0905_0000, 0x2_0000), context_banks: 8 };
+    let smmu = SmmuConfig::new(range(0x0905_0000, 0x2_0000), 8);
     World { withheld: vec![UART], smmus: vec![smmu], ..World::default() }
 }
 

@@ -267,7 +267,7 @@ fn a_vm_gets_devices_but_no_ram_and_no_registers_of_ours() {
     let (uart, smmu) = (0x0900_0000, 0x0905_0000);
     let world = World {
         withheld: vec![range(uart, 0x1000)],
-        smmus: vec![SmmuConfig { window: range(smmu, 0x2_0000), context_banks: 8 }],
+        smmus: vec![SmmuConfig::new(range(smmu, 0x2_0000), 8)],
         no_map: vec![range(GIB + 8 * MIB, 0x1000)],
         ..World::default()
     };

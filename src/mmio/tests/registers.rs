@@ -346,7 +346,7 @@ fn the_other_registers_of_a_bank_are_a_list() {
 #[test]
 fn the_host_reads_every_register() {
     let core = booted();
-    for offset in [0, gr0::IDR0, 0x3000, bank_register(1, cb::TTBR0), bank_register(2, cb::FAR), 0xFFF8] {
+    for offset in [0, gr0::SGFAR, 0x3000, bank_register(1, cb::TTBR0), bank_register(2, cb::FAR), 0xFFF8] {
         let at = WINDOWS[1] + offset;
         core.machine().set_register(at, 0xFEDC_BA98_7654_3210);
         let reads = [(at, WORD, 0x7654_3210), (at + 4, WORD, 0xFEDC_BA98), (at, DOUBLE, 0xFEDC_BA98_7654_3210)];
@@ -424,12 +424,55 @@ fn an_smmu_is_found_by_its_window() {
     let done = core.emulate_mmio(ipa(beside), &abort(beside, WORD), &mut regs, &mut Held::nothing());
     assert_eq!((done, regs), (Ok(None), distinct()));
     // The last one wins; what lies beyond its 64 KiB is nobody's.
-    let overlapping = SmmuConfig { window: range(WINDOWS[0], 0x2_0000), context_banks: 1 };
+    let overlapping = SmmuConfig::new(range(WINDOWS[0], 0x2_0000), 1);
     let core = World { smmus: vec![overlapping, world().smmus[0]], ..World::default() }.boot();
     assert_eq!(core.is_smmu_range(ipa(WINDOWS[0])), Some(k(1)));
     assert_eq!(core.is_smmu_range(ipa(beside)), Some(k(0)));
     let done = core.emulate_mmio(ipa(beside), &abort(beside, WORD), &mut regs, &mut Held::nothing());
     assert_eq!(done, Err(Refused::Register(0x1_0000)));
+}
+
+/// What the host reads, with 4 or 8 bytes.
+fn read(core: &Core, offset: u64, size: u64) -> u64 {
+    let mut regs = distinct();
+    let verdict = core.handle_host_stage2_fault(&abort(WINDOWS[0] + offset, size), &mut regs, &mut Held::nothing());
+    assert_eq!(verdict, Verdict::Skip);
+    let value = core::mem::replace(&mut regs[RT], distinct()[RT]);
+    assert_eq!(regs, distinct());
+    value
+}
+
+// Tests: IC-2
+#[test]
+fn identification_registers_show_what_the_host_may_use() {
+    let core = world().boot();
+    let set = |offset, value| core.machine().mmio_write(pa(WINDOWS[0] + offset), Width::Word, value);
+    let before = (0x20..0x40).step_by(4).map(|offset| read(&core, offset, WORD)).collect::<Vec<_>>();
+    assert_eq!(
+        before,
+        (0x20..0x40).step_by(4).map(|offset| word(&core, 0, offset)).collect::<Vec<_>>(),
+        "nothing to hide"
+    );
+    // All ones: no Secure state, stage 1, nesting, broadcasts, longer ids; as many banks as there are, of stage 2 only; sizes
+    // of addresses and one format of tables.
+    for (offset, shown) in [
+        (0x20, 0x2FFF_DEFF),
+        (0x24, 0xF008_0008),
+        (0x28, 0x10FF),
+        (0x2C, 0),
+        (0x30, 0),
+        (0x34, 0),
+        (0x38, 0),
+        (0x3C, 0xFFFF_FFFF),
+    ] {
+        set(offset, 0xFFFF_FFFF);
+        assert_eq!((read(&core, offset, WORD), word(&core, 0, offset)), (shown, 0xFFFF_FFFF), "{offset:#x}");
+    }
+    let pairs = [0x20, 0x28, 0x30, 0x38].map(|offset| read(&core, offset, DOUBLE));
+    assert_eq!(pairs, [0xF008_0008_2FFF_DEFF, 0x10FF, 0, 0xFFFF_FFFF_0000_0000]);
+    set(0x24, 0x2000_0004);
+    assert_eq!(read(&core, 0x24, WORD), 0x2004_0004, "no more than it has");
+    assert!(!write(&core, 0, 0x20, WORD, 0));
 }
 
 // Tests: FH-1

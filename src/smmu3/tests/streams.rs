@@ -36,7 +36,7 @@ fn only_streams_that_the_device_tree_names_are_attached() {
 
 #[test]
 fn streams_are_of_smmus_of_version_3_which_come_after_those_of_version_2() {
-    let v2 = SmmuConfig { window: range(SECOND, 0x1_0000), context_banks: 8 };
+    let v2 = SmmuConfig::new(range(SECOND, 0x1_0000), 8);
     let core = World { smmus: vec![v2], ..world() }.boot();
     let at = |n| core.detach_stream(STREAM, k(n), &mut Held::nothing());
     assert_refused(&core, Refused::Bank, || at(0));

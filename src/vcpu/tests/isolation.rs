@@ -76,7 +76,7 @@ fn a_page_is_the_hosts_then_the_vms_then_shared() {
 #[test]
 fn a_device_reaches_what_its_bank_maps() {
     const PROT: u64 = DescBits::READ.bits() | DescBits::WRITE.bits() | DescBits::NORMAL_WB.bits();
-    let smmu = SmmuConfig { window: range(0x0905_0000, 0x1_0000), context_banks: 8 };
+    let smmu = SmmuConfig::new(range(0x0905_0000, 0x1_0000), 8);
     let world = World { ram: std::vec![range(GIB, 64 * MIB)], smmus: std::vec![smmu], ..World::default() };
     let core = world.boot();
     let (b, k) = (ContextBank::new(1).unwrap(), SmmuIndex::new(0).unwrap());

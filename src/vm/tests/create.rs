@@ -49,7 +49,7 @@ fn a_vm_is_what_it_was_made_as_until_it_is_destroyed() {
 
 /// A machine with `smmus` of which one is driven by registers that the host knows, and `undriven` others.
 fn with_smmus(smmus: bool, undriven: u64, required: bool) -> world::Core {
-    let smmu = SmmuConfig { window: range(0x0905_0000, 0x1_0000), context_banks: 8 };
+    let smmu = SmmuConfig::new(range(0x0905_0000, 0x1_0000), 8);
     let dma_policy = DmaPolicy { undriven, required };
     World { smmus: smmus.then_some(smmu).into_iter().collect(), dma_policy, ..World::default() }.boot()
 }

@@ -203,7 +203,7 @@ impl Small {
         }
         let size = (2 * (host_table_pages(&regions) + FIXED_TABLE_PAGES) + TABLES) * PAGE_SIZE;
         let page = |pfn: &u64| Range { start: pfn * PAGE_SIZE, end: (pfn + 1) * PAGE_SIZE };
-        let smmu = SmmuConfig { window: Range { start: SMMU, end: SMMU + 0x1_0000 }, context_banks: 2 };
+        let smmu = SmmuConfig::new(Range { start: SMMU, end: SMMU + 0x1_0000 }, 2);
         let config = Config {
             regions,
             owned: self.core.iter().map(page).collect(),
