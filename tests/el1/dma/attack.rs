@@ -6,6 +6,7 @@ use super::victim::peek;
 use crate::rt::call::stat;
 use crate::rt::{machine, tree};
 use core::sync::atomic::{AtomicU64, Ordering};
+use corevisor::abi::stat as id;
 
 /// What the device's buffer holds before it reads, and what it is told to write.
 pub const MARK: u64 = 0x0D0D_0D0D_E0E0_E0E0;
@@ -16,12 +17,16 @@ pub fn is_controlled() -> bool {
     tree::options().any(|option| option == "iommu=smmuv3")
 }
 
-/// STATS: DMA_EVENTS.
-const DMA_EVENTS: u64 = 22;
-
-/// Refused accesses of devices so far.
+/// Refused accesses of devices so far: Corevisor looks at some of them at a time.
 pub fn events() -> u64 {
-    if is_controlled() { stat(DMA_EVENTS) } else { 0 }
+    let mut before = 0;
+    loop {
+        let now = if is_controlled() { stat(id::DMA_EVENTS) } else { 0 };
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
 }
 
 /// Words that are not the same at any two addresses, or in any two calls.

@@ -2,9 +2,12 @@
 //! The list of tests.
 
 mod attack;
+mod banks;
 mod edu;
 mod host;
 mod pci;
+mod streams;
+mod stress;
 #[path = "../attacks/victim.rs"]
 #[allow(dead_code, reason = "part of it is used")]
 mod victim;
@@ -27,4 +30,13 @@ crate::tests! {
         a51_a_dead_vms_memory,
         what_a_vm_shares,
         a_shared_vms_memory;
+    streams:
+        a50_a_stream_that_is_detached,
+        a50_streams_that_are_none;
+    banks:
+        a54_a_bank_of_the_hosts,
+        a_banks_mappings_are_checked,
+        a_bank_of_a_vms;
+    stress:
+        a51_pages_that_go_to_and_fro;
 }
