@@ -29,8 +29,11 @@ class Monitor:
 
     def word(self, address):
         """The 32-bit word at a physical address, whatever the machine's own tables say about it."""
-        answer = self._execute("human-monitor-command", {"command-line": f"xp /1wx {address:#x}"})
-        return int(re.search(r": (0x[0-9a-f]+)", answer)[1], 16)
+        return int(re.search(r": (0x[0-9a-f]+)", self.command(f"xp /1wx {address:#x}"))[1], 16)
+
+    def command(self, line):
+        """A command of the monitor for people; its answer."""
+        return self._execute("human-monitor-command", {"command-line": line})
 
     def _execute(self, command, arguments):
         self._lines.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
