@@ -33,6 +33,7 @@ use crate::machine::Machine;
 use crate::mmio::{ContextBank, SmmuIndex};
 use crate::platform::smmus::{MAX_STREAM_RANGES, StreamRange};
 use crate::refused::Refused;
+use crate::spt::IOVA_BITS;
 use arrayvec::ArrayVec;
 use commands::{CommandQueue, invalidation};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -89,6 +90,17 @@ impl Smmu3 {
     /// Why it is not driven; `None` if it is.
     pub fn trouble<const OUTER: u8>(&self, outer: &mut Held<'_, OUTER>) -> Option<Trouble> {
         self.queues.lock(outer).0.as_ref().err().copied()
+    }
+
+    /// How many streams the device tree names that its stream table has no room for: they abort.
+    pub fn streams_out_of_reach<const OUTER: u8>(&self, outer: &mut Held<'_, OUTER>) -> u64 {
+        let (streams, _held) = self.streams.lock(outer);
+        let reach = streams.as_ref().map_or(0, Streams::reach);
+        let beyond = |range: &StreamRange| {
+            let end = u64::from(range.first) + u64::from(range.count);
+            end.saturating_sub(reach.max(range.first.into()))
+        };
+        self.config.streams.iter().map(beyond).sum()
     }
 
     /// Whether it is driven.
@@ -158,10 +170,13 @@ impl<M: Machine> Corevisor<M> {
         if smmu.is_driven() { Ok(smmu) } else { Err(Refused::Unavailable) }
     }
 
-    /// Bank `b` of SMMU `k`, if that is an SMMUv3.
+    /// Bank `b` of SMMU `k`, if that is an SMMUv3. There are none if a bank's addresses are more than it can put out: an
+    /// entry of the stream table that has them would not be one.
     pub(crate) fn smmu3_bank(&self, b: ContextBank, k: SmmuIndex) -> Option<Result<Bank<'_, M>, Refused>> {
-        self.smmu3(k)?;
-        Some(self.driven_smmu3(k).map(|smmu| Bank { machine: self.machine(), smmu, b }))
+        let smmu = self.smmu3(k)?;
+        let wide = smmu.config.features.is_ok_and(|features| features.address_bits >= IOVA_BITS);
+        let bank = Bank { machine: self.machine(), smmu, b };
+        Some(if smmu.is_driven() && wide { Ok(bank) } else { Err(Refused::Unavailable) })
     }
 
     /// Takes the events that SMMUv3s have recorded, logs them and counts them.

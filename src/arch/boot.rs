@@ -259,6 +259,10 @@ fn report_smmu3s(core: &Corevisor<Hardware>) {
             None => {
                 let count: u64 = streams.iter().map(|range| u64::from(range.count)).sum();
                 info!("SMMUv3 at {start:#x}: stage 2, {count} streams of the host's devices, all others abort");
+                match smmu.streams_out_of_reach(&mut Held::nothing()) {
+                    0 => {}
+                    n => warn!("SMMUv3 at {start:#x}: {n} of these streams have ids too large to be let through"),
+                }
             }
         }
     }

@@ -43,7 +43,7 @@ impl Event {
             0x02 => "no such stream",
             0x03 => "its entry can't be read",
             0x04 => "it may not access memory",
-            0x05 | 0x06 | 0x07 => "it may not do that",
+            0x05..=0x07 => "it may not do that",
             0x0B => "the table can't be read",
             0x10 => "nothing mapped there",
             0x11 => "beyond the addresses that there are",

@@ -57,6 +57,8 @@ pub struct Features {
     pub ranges: bool,
     /// EL2's translations are told apart, and have a command of their own.
     pub hyp: bool,
+    /// Devices can use translations that they have asked for, unless that is checked.
+    pub ats: bool,
     /// log2 of the entries of the command queue: what it can have, and fits a page.
     pub commands_log2: u32,
     /// Likewise, of the event queue.
@@ -98,6 +100,7 @@ impl Features {
             splits_blocks: idr3.contains(Idr3::BBML_2),
             ranges: idr3.contains(Idr3::RIL),
             hyp: idr0.contains(Idr0::HYP),
+            ats: idr0.contains(Idr0::ATS),
             commands_log2: log2_at_most(IDR1_CMDQS_SHIFT, COMMANDS_LOG2),
             events_log2: log2_at_most(IDR1_EVENTQS_SHIFT, EVENTS_LOG2),
         })

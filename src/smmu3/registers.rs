@@ -64,6 +64,8 @@ bitflags! {
         const COHACC = 1 << 4;
         /// EL2's translations are told apart.
         const HYP = 1 << 9;
+        /// Devices can ask for translations, and use them themselves.
+        const ATS = 1 << 10;
         /// STALL_MODEL: accesses that fault must be stalled.
         const STALL_FORCED = 1 << 25;
         /// ST_LEVEL: stream tables of two levels.
@@ -100,6 +102,8 @@ bitflags! {
         const EVENTQEN = 1 << 2;
         /// Carries commands out.
         const CMDQEN = 1 << 3;
+        /// What a device says that it has translated itself is not taken on trust: its stream's entry decides.
+        const ATSCHK = 1 << 4;
     }
 
     /// Fields of CR2.

@@ -65,9 +65,9 @@ impl StreamTable {
         (self.base.as_u64() | BASE_ALLOCATE, format | u64::from(self.log2))
     }
 
-    /// Whether `stream` can have an entry.
-    pub fn reaches(&self, stream: u32) -> bool {
-        u64::from(stream) >> self.log2 == 0
+    /// How many streams, from 0 on, can have an entry.
+    pub fn reach(&self) -> u64 {
+        1 << self.log2
     }
 
     /// Gives all of `streams` that it reaches the entry `ste`. For use before an SMMU is told of the table.
@@ -80,14 +80,14 @@ impl StreamTable {
         outer: &mut Held<'_, OUTER>,
     ) -> Option<()> {
         for range in streams {
-            let end = (u64::from(range.first) + u64::from(range.count)).min(1 << self.log2);
+            let end = (u64::from(range.first) + u64::from(range.count)).min(self.reach());
             let mut stream = u64::from(range.first);
             while stream < end {
                 let next = ((stream >> SPLIT) + 1) << SPLIT;
                 let whole = stream.is_multiple_of(SPAN.into()) && next <= end;
                 match self.entry(machine, stream as u32) {
                     None if whole => self.share(machine, frames, stream as u32, ste, outer)?,
-                    None => _ = self.own_second(machine, frames, stream as u32, outer)?,
+                    None => self.own_second(machine, frames, stream as u32, outer)?,
                     Some(_) => {}
                 }
                 for stream in stream..next.min(end) {

@@ -42,6 +42,11 @@ impl Streams {
         Self { table, host, in_banks: ArrayVec::new() }
     }
 
+    /// How many streams, from 0 on, can have an entry.
+    pub(super) fn reach(&self) -> u64 {
+        self.table.reach()
+    }
+
     fn bank_of(&self, stream: u32) -> Option<ContextBank> {
         self.in_banks.iter().find(|(id, _)| *id == stream).map(|&(_, b)| b)
     }
@@ -131,7 +136,7 @@ impl<M: Machine> Corevisor<M> {
     ) -> Result<(), Refused> {
         let (mut streams, mut held) = smmu.streams.lock(outer);
         let streams = streams.as_mut().ok_or(Refused::Unavailable)?;
-        if !smmu.config.names(stream) || !streams.table.reaches(stream) {
+        if !smmu.config.names(stream) || u64::from(stream) >= streams.table.reach() {
             return Err(Refused::Argument(1));
         }
         let before = streams.bank_of(stream);

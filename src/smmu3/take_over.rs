@@ -98,14 +98,16 @@ impl Smmu3 {
         registers.write(EVENTQ_CONS, 0);
         registers.write(GERRORN, registers.read(GERROR));
 
+        let mut on = Cr0::CMDQEN;
+        on.set(Cr0::ATSCHK, features.ats);
         let opened = (|| {
-            enable(&registers, Cr0::CMDQEN)?;
+            enable(&registers, on)?;
             let mut commands = CommandQueue::new(commands, features.commands_log2);
             let el2 = features.hyp.then_some(Command::TLBI_EL2_ALL);
             let all = [Command::CFGI_ALL, Command::TLBI_NSNH_ALL].into_iter().chain(el2);
             commands.run(&registers, all).map_err(|_| Trouble::NoCommands)?;
-            enable(&registers, Cr0::CMDQEN | Cr0::EVENTQEN)?;
-            enable(&registers, Cr0::CMDQEN | Cr0::EVENTQEN | Cr0::SMMUEN)?;
+            enable(&registers, on | Cr0::EVENTQEN)?;
+            enable(&registers, on | Cr0::EVENTQEN | Cr0::SMMUEN)?;
             Ok(commands)
         })();
         match opened {

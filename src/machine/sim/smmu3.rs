@@ -32,6 +32,19 @@ pub struct Faults {
     pub deaf: Option<u64>,
 }
 
+/// A translation in the IOTLB: VMID, size, first address.
+type Key = (u16, u64, u64);
+
+/// What the next sync sees gone.
+#[derive(Default)]
+struct Asked {
+    /// Streams; `None`: all.
+    streams: BTreeSet<Option<u32>>,
+    keys: BTreeSet<Key>,
+    /// Slots whose descriptor had been removed.
+    slots: BTreeSet<u64>,
+}
+
 /// An SMMUv3, but for its registers.
 #[derive(Default)]
 pub(super) struct Smmu3 {
@@ -39,10 +52,9 @@ pub(super) struct Smmu3 {
     faults: Faults,
     /// Entries of the stream table that it knows, by stream.
     entries: BTreeMap<u32, [u64; 8]>,
-    /// Translations that it knows: by VMID, size, first address.
-    tlb: BTreeMap<(u16, u64, u64), u64>,
-    /// What the next sync sees gone: streams (`None`: all), and translations, and slots whose descriptor had been removed.
-    asked: (BTreeSet<Option<u32>>, BTreeSet<(u16, u64, u64)>, BTreeSet<u64>),
+    /// Translations that it knows.
+    tlb: BTreeMap<Key, u64>,
+    asked: Asked,
     /// The tables of banks, by VMID.
     roots: BTreeMap<u16, Table>,
 }
@@ -232,8 +244,8 @@ impl SimMachine {
         let vmid = (command[0] >> 32) as u16;
         let ranges = Idr3::from_bits_retain(state.word(state.smmu3s[index].base + IDR3)).contains(Idr3::RIL);
         match command[0] & 0xFF {
-            opcode::CFGI_STE => _ = state.smmu3s[index].asked.0.insert(Some((command[0] >> 32) as u32)),
-            opcode::CFGI_STE_RANGE if command[1] & 0x1F == 31 => _ = state.smmu3s[index].asked.0.insert(None),
+            opcode::CFGI_STE => _ = state.smmu3s[index].asked.streams.insert(Some((command[0] >> 32) as u32)),
+            opcode::CFGI_STE_RANGE if command[1] & 0x1F == 31 => _ = state.smmu3s[index].asked.streams.insert(None),
             opcode::TLBI_NSNH_ALL => self.ask(state, index, None, Range { start: 0, end: 1 << 48 }),
             opcode::TLBI_S12_VMALL => self.ask(state, index, Some(vmid), Range { start: 0, end: 1 << 48 }),
             opcode::TLBI_S2_IPA => {
@@ -269,14 +281,14 @@ impl SimMachine {
         }
         slots.retain(|slot| state.pending.contains_key(slot));
         let asked = &mut state.smmu3s[index].asked;
-        asked.1.extend(keys);
-        asked.2.extend(slots);
+        asked.keys.extend(keys);
+        asked.slots.extend(slots);
     }
 
     /// What was asked for is done; and the tables that the stream table leads to now are in use, but for the host's, whose
     /// blocks become tables in a way of its own.
     fn sync3(&self, state: &mut State, index: usize) {
-        let (streams, keys, slots) = core::mem::take(&mut state.smmu3s[index].asked);
+        let Asked { streams, keys, slots } = core::mem::take(&mut state.smmu3s[index].asked);
         let smmu = &mut state.smmu3s[index];
         smmu.tlb.retain(|key, _| !keys.contains(key));
         smmu.entries.retain(|stream, _| !streams.contains(&None) && !streams.contains(&Some(*stream)));

@@ -115,6 +115,29 @@ fn features_are_what_the_registers_say() {
 }
 
 #[test]
+fn what_devices_have_translated_themselves_is_checked_where_they_can() {
+    for ats in [false, true] {
+        let core = world().boot_with(|machine| {
+            machine.name_smmu3(BASE);
+            machine.set_register(BASE, machine.register(BASE) | if ats { Idr0::ATS.bits() } else { 0 });
+        });
+        assert_eq!(core.smmu3s()[0].trouble(&mut Held::nothing()), None);
+        assert_eq!(word(&core, CR0) & 1 << 4 != 0, ats);
+    }
+}
+
+#[test]
+fn a_bank_needs_all_of_its_addresses() {
+    let core = world().boot_with(|machine| {
+        machine.name_smmu3(BASE);
+        machine.set_register(BASE + (IDR5 & !7), (IDR5_GRAN4K | 1) << 32); // 36 bits
+    });
+    assert_eq!(core.smmu3s()[0].trouble(&mut Held::nothing()), None);
+    let alloc = core.el2_alloc_smmu_pgd(bank(0), HOSTVISOR, k(0), &mut Held::nothing());
+    assert_eq!(alloc, Err(Refused::Unavailable));
+}
+
+#[test]
 fn a_short_or_linear_stream_table_does_as_well() {
     // SIDSIZE 8: a table of one level, although two are possible. Named are more streams than there can be.
     let short = world().boot_with(|machine| {
@@ -129,6 +152,7 @@ fn a_short_or_linear_stream_table_does_as_well() {
         assert_eq!(reached(&core, 0x42, PAGE), Some(PAGE));
         assert_eq!(reached(&core, 1 << log2, PAGE), None);
         assert_eq!(attach(&core, 1 << log2, None), Err(Refused::Argument(1)));
+        assert_eq!(core.smmu3s()[0].streams_out_of_reach(&mut Held::nothing()), 0x1_0000 - (1 << log2) + 4);
         detach(&core, 0x42).unwrap();
         assert_eq!((reached(&core, 0x42, PAGE), reached(&core, 0x43, PAGE)), (None, Some(PAGE)));
         attach(&core, 0x42, None).unwrap();
