@@ -176,7 +176,7 @@ linux-test-files: target/initramfs.img target/guest-initramfs.img driver hunter 
 # What a host with protected guests has besides, and what their images are signed with.
 .PHONY: guest-host-files
 guest-host-files: target/driver/trixie/corevisor.ko target/driver/trixie/hunter.ko target/guest-initramfs.img \
-	target/linux-programs/hunt target/linux-programs/secret target/linux-programs/attack vmm target/guest.key
+	$(addprefix target/linux-programs/,hunt secret attack dma) vmm target/guest.key
 
 # What is the same for every kernel of the driver's vGIC, for this machine, with the compiler's own checks.
 VGIC_TEST := linux/vgic_irq.c linux/vgic_mmio.c tests/linux/vgic/test.c

@@ -15,7 +15,7 @@ from .machine import corevisor, modules, with_keys_after
 KERNEL = "guest/vmlinuz"
 INITRD = "guest/initramfs.img"
 # C programs of the tests that a host with guests has.
-PROGRAMS = ("hunt", "secret", "attack")
+PROGRAMS = ("hunt", "secret", "attack", "dma")
 # What else such a host has.
 HOST_FILES = paths.ROOT / "tools" / "host"
 
