@@ -274,7 +274,7 @@ impl<M: Machine> Corevisor<M> {
                 self.drain_dma_events(outer);
                 Ok(self.dma_events())
             }
-            stat::DMA_CONTROL => Ok(self.dma_control(outer)),
+            stat::DMA_CONTROL => Ok(self.dma_control()),
             stat::VM_TABLE_PAGES => Ok(self.vm_table_pages - self.frames.lock(outer).0.vm_pages()),
             _ => Err(Refused::Argument(1)),
         }

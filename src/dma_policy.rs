@@ -3,7 +3,6 @@
 
 use crate::abi::dma_control;
 use crate::corevisor::Corevisor;
-use crate::lock::Held;
 use crate::machine::Machine;
 use crate::refused::Refused;
 use crate::vm::VmFlags;
@@ -19,7 +18,7 @@ pub struct DmaPolicy {
 
 impl<M: Machine> Corevisor<M> {
     /// Whether SMMUs restrict DMA: the value of [`crate::abi::stat::DMA_CONTROL`].
-    pub fn dma_control<const OUTER: u8>(&self, _outer: &mut Held<'_, OUTER>) -> u64 {
+    pub fn dma_control(&self) -> u64 {
         let smmu3s = self.smmu3s();
         let driven = smmu3s.iter().filter(|smmu| smmu.is_driven()).count();
         let undriven = self.dma_policy().undriven + (smmu3s.len() - driven) as u64;
@@ -40,12 +39,8 @@ impl<M: Machine> Corevisor<M> {
     /// # Errors
     /// [`Refused::Unavailable`] if it needs protection, and there is an SMMU that can't be driven; or if SMMUs are required,
     /// and there is none.
-    pub(crate) fn check_dma<const OUTER: u8>(
-        &self,
-        flags: VmFlags,
-        outer: &mut Held<'_, OUTER>,
-    ) -> Result<(), Refused> {
-        let protects = match self.dma_control(outer) {
+    pub(crate) fn check_dma(&self, flags: VmFlags) -> Result<(), Refused> {
+        let protects = match self.dma_control() {
             dma_control::DRIVEN => true,
             dma_control::NONE => !self.requires_smmu(),
             _ => false,

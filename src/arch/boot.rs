@@ -430,7 +430,7 @@ fn take_over_smmus(platform: &Platform<'_>, hardware: &Hardware) -> (ArrayVec<Sm
 /// Says what restricts devices, and what follows.
 fn report_dma(platform: &Platform<'_>, core: &Corevisor<Hardware>) {
     let refused = "VMs that need protection are refused";
-    match core.dma_control(&mut Held::nothing()) {
+    match core.dma_control() {
         dma_control::DRIVEN => info!("DMA: every SMMU is Corevisor's"),
         dma_control::FAILED => error!("DMA: an SMMU can't be driven; {refused}"),
         _ => {

@@ -84,7 +84,7 @@ impl Layout {
 
     /// Bytes of the window.
     pub const fn size(self) -> u64 {
-        2 * self.pages << self.page_shift
+        (2 * self.pages) << self.page_shift
     }
 
     /// Where the page of context bank `bank` starts.

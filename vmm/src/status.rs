@@ -2,7 +2,7 @@
 //! `corevisor-vm status`: Corevisor's counters, and whose how much memory is.
 
 use crate::owners::{PAGE, Run, Whose, totals};
-use corevisor::abi::stat;
+use corevisor::abi::{dma_control, stat};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -72,6 +72,12 @@ impl Status {
         line("Virtual machines", self.counter(stat::VMS).to_string());
         line("  shared: the host has their memory", self.counter(stat::SHARED_VMS).to_string());
         line("  of unsigned images", self.counter(stat::UNSIGNED_VMS).to_string());
+        let dma = match self.counter(stat::DMA_CONTROL) {
+            dma_control::NONE => "no",
+            dma_control::DRIVEN => "yes",
+            _ => "not all",
+        };
+        line("DMA goes through SMMUs", dma.to_string());
         line("Since boot", String::new());
         for (number, _, meaning) in COUNTERS {
             if let Some(meaning) = meaning {
@@ -126,7 +132,7 @@ pub fn size(pages: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{COUNTERS, Status, size};
+    use super::{COUNTERS, Status, size, stat};
     use crate::owners::survey;
     use crate::owners::tests::{IOMEM, ask};
 
@@ -153,6 +159,14 @@ mod tests {
         assert_eq!(value("VM 2"), "256.0 MiB");
         assert_eq!(value("that the host can reach, too"), "4 KiB");
         assert_eq!(value("calls refused"), "110");
+        assert_eq!(value("DMA goes through SMMUs"), "not all");
+        for (control, told) in [(0, "no"), (1, "yes"), (2, "not all")] {
+            let mut status = status();
+            status.counters[stat::DMA_CONTROL as usize] = control;
+            let text = status.text();
+            let line = text.lines().find(|line| line.starts_with("DMA goes through SMMUs")).unwrap();
+            assert!(line.ends_with(&format!(" {told}")), "{line}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl<M: Machine> Corevisor<M> {
         if flags.contains(VmFlags::UNSIGNED) && !self.machine().allows_unsigned() {
             return Err(Refused::NotSupported);
         }
-        self.check_dma(flags, outer)?;
+        self.check_dma(flags)?;
         let v = self.gen_vmid(outer)?;
         let (mut vm, mut held) = self.acquire_lock_vm(v, outer);
         let made = match vm.state {

@@ -10,16 +10,19 @@ use corevisor::abi::{NOT_SUPPORTED, dma_control, host_call as n, stat as id, vm_
 pub fn what_stats_say() {
     let control = match machine() {
         Machine::Driven => dma_control::DRIVEN,
-        Machine::Stuck => dma_control::FAILED,
+        Machine::Stuck | Machine::Many => dma_control::FAILED,
         Machine::Required => dma_control::NONE,
     };
     assert_eq!(stat(id::DMA_CONTROL), control);
     assert!(tree::compatible("arm,smmu-v2").is_none(), "the host knows of none");
-    if machine() == Machine::Stuck {
-        for offset in [0, 0x20, 0x8000] {
-            assert_refused(Access::Read32, SMMUS[0] + offset);
-            assert_refused(Access::Write32, SMMUS[0] + offset);
-        }
+    let undriven = match machine() {
+        Machine::Stuck => SMMUS[0],
+        Machine::Many => SMMUS[2],
+        _ => return,
+    };
+    for offset in [0, 0x20, 0x8000] {
+        assert_refused(Access::Read32, undriven + offset);
+        assert_refused(Access::Write32, undriven + offset);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::rt::tree;
 use corevisor::abi::stat as id;
 
 /// Where the SMMUs are (tools/qemu-runner).
-pub const SMMUS: [u64; 2] = [0x5C00_0000, 0x5C10_0000];
+pub const SMMUS: [u64; 3] = [0x5C00_0000, 0x5C10_0000, 0x5C20_0000];
 
 /// What this machine has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Machine {
     Driven,
     /// One that does not answer.
     Stuck,
+    /// Three, one more than are supported.
+    Many,
     /// None, though one is required.
     Required,
 }
@@ -25,6 +27,7 @@ pub fn machine() -> Machine {
     match tree::options().find_map(|option| option.strip_prefix("smmu2=")) {
         Some("driven") => Machine::Driven,
         Some("stuck") => Machine::Stuck,
+        Some("many") => Machine::Many,
         Some("required") => Machine::Required,
         other => panic!("no such machine: {other:?}"),
     }
@@ -115,7 +118,7 @@ pub fn another_layout() {
     }
     assert_eq!(raw(1, 0xC00 + 4 * 31, Size::Word), 2 << 16, "boot was here");
     assert_eq!(read(1, 0x24, Size::Word), 0xA004_0004, "4 banks, all of stage 2");
-    assert!(!write(1, 4 * 1 + CBAR, Size::Word, 0), "nobody's");
+    assert!(!write(1, CBAR + 4, Size::Word, 0), "nobody's");
     alloc(1, 0, 1);
     assert_eq!(raw(1, CBAR + 4, Size::Word), 0x81);
     assert_eq!(raw(1, CBA2R + 4, Size::Word), 1);
