@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "part of it is used")]
 mod calls;
 mod guest;
+mod smmu;
 mod vms;
 
 use crate::rt::call::{host, test_call};
@@ -25,16 +26,24 @@ crate::tests! {
         exits_to_the_host,
         faults,
         interrupts;
+    smmu:
+        mappings;
 }
 
 /// How often an operation is done.
 const TIMES: u64 = 256;
 const BLOCK_PAGES: u64 = BLOCK / PAGE;
 
+/// Whether the machine has an SMMU: the runner says so.
+fn has_smmu() -> bool {
+    tree::options().any(|option| option == "iommu=smmuv3")
+}
+
 /// Prints what `ticks` of the counter are for each of `count` operations, in nanoseconds.
 fn report(what: &str, ticks: u64, count: u64) {
     let frequency = machine::read!("cntfrq_el0");
-    say!("cost {what}: {}", ticks * (1_000_000_000 / frequency) / count);
+    let smmu = if has_smmu() { ", with an SMMU" } else { "" };
+    say!("cost {what}{smmu}: {}", ticks * (1_000_000_000 / frequency) / count);
 }
 
 /// A call, without the checks that other payloads make of every register. Returns x0 and x1.
