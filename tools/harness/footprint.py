@@ -23,9 +23,9 @@ def ranges(text):
     return found
 
 
-def start_arguments(memory, smp):
+def start_arguments(memory, smp, iommu="none"):
     """QEMU's command line to learn the footprint on a machine of this size, which ours need not have to spare."""
-    machine = Machine(smp=smp, memory=memory, extra=unreserved(memory))
+    machine = Machine(smp=smp, memory=memory, extra=(*unreserved(memory), "-machine", f"iommu={iommu}"))
     return [*machine.arguments(), *corevisor(), *modules(memory, guest.kernel(), paths.INITRAMFS, "")]
 
 
