@@ -7,6 +7,7 @@ use crate::addr::{
     COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, PGD_SIZE, PMD_SIZE, PUD_SIZE, Pa, Range, VMID_COUNT, VcpuId, Vmid,
 };
 use crate::dma_policy::DmaPolicy;
+use crate::gic::{self, GicLock};
 use crate::lock::{Held, Lock, rank};
 use crate::machine::Machine;
 use crate::memory::{Count, MAX_REGIONS, MemRegions, Owners, S2Page};
@@ -40,6 +41,8 @@ pub struct Config {
     pub smmus: ArrayVec<SmmuConfig, MAX_SMMUS>,
     /// The SMMUv3s that Corevisor drives. Their registers are in `withheld`.
     pub smmu3s: ArrayVec<Smmu3Config, MAX_SMMU3S>,
+    /// The interrupt controllers that use memory.
+    pub gic: gic::Config,
     /// The image window ([`REMAP_WINDOW`]).
     pub remap_window: Range,
     /// Table pages for VMs, the image window and SMMUs together ([`VM_TABLE_PAGES`]).
@@ -90,6 +93,8 @@ pub struct Corevisor<M: Machine> {
     dma_policy: DmaPolicy,
     smmu: Lock<SmmuBanks, { rank::SMMU }>,
     spts: Lock<Spts, { rank::SPT }>,
+    gic_config: gic::Config,
+    gic: M::Gic,
     /// What runs on each CPU: principal and vCPU, written by that CPU only (AM-93 `set_per_cpu`).
     current: [AtomicU16; MAX_CPUS],
     /// For each CPU, the vCPU of each VM that ran there last: its number plus 1. Written by that CPU only.
@@ -123,7 +128,7 @@ pub const FIXED_TABLE_PAGES: u64 = 1 + 16;
 impl<M: Machine> Corevisor<M> {
     /// Sets up the ownership table in `records` (one for each tracked page) and the host's table, with frames of `pool`:
     /// all RAM is the host's and mapped, except what `config.owned` names. `contexts` are
-    /// [`CONTEXT_COUNT`](crate::vcpu::CONTEXT_COUNT) zeroed shadow contexts.
+    /// [`CONTEXT_COUNT`](crate::vcpu::CONTEXT_COUNT) zeroed shadow contexts, `gic` is [`Gic::NONE`](gic::Gic::NONE).
     ///
     /// # Errors
     /// If `pool`, `records` or `contexts` is too small, or RAM lies beyond `ipa_bits`.
@@ -132,6 +137,7 @@ impl<M: Machine> Corevisor<M> {
         config: Config,
         mut records: M::Records,
         contexts: M::Contexts,
+        gic: M::Gic,
         mut pool: FramePool,
     ) -> Result<Self, Refused> {
         let Config {
@@ -139,6 +145,7 @@ impl<M: Machine> Corevisor<M> {
             owned,
             smmus,
             smmu3s,
+            gic: gic_config,
             remap_window,
             vm_table_pages,
             withheld,
@@ -157,6 +164,7 @@ impl<M: Machine> Corevisor<M> {
         let limit = host_table_pages(&regions);
         let mut nothing = Held::nothing();
         let host = Npt::new(&machine, &frames, HOSTVISOR, ipa_bits, [limit, DEVICE_TABLES], &mut nothing)?;
+        gic.lock(&mut nothing).0.start(&machine, &gic_config, &frames)?;
         let mut npts = core::array::from_fn(|_| Lock::new(None));
         npts[HOSTVISOR.index()] = Lock::new(Some(host));
         let this = Self {
@@ -181,6 +189,8 @@ impl<M: Machine> Corevisor<M> {
             spts: Lock::new(Spts::new()),
             smmus,
             smmu3s: smmu3s.into_iter().map(Smmu3::new).collect(),
+            gic_config,
+            gic,
             current: [const { AtomicU16::new(0) }; MAX_CPUS],
             last_run: [const { [const { AtomicU8::new(0) }; VMID_COUNT] }; MAX_CPUS],
             cntvoff: [const { AtomicU64::new(0) }; MAX_CPUS],
@@ -226,15 +236,16 @@ impl<M: Machine> Corevisor<M> {
         &self.cpus
     }
 
-    /// Whether a page of `range` is withheld from the host and from VMs: because boot said so, or because it is of an
-    /// SMMU's registers, which are emulated.
+    /// Whether a page of `range` is withheld from the host and from VMs: because boot said so, or because it is of
+    /// registers that are emulated, of an SMMU or an interrupt controller.
     pub fn is_withheld(&self, range: Range) -> bool {
         self.withheld_windows().any(|w| w.overlaps(range))
     }
 
     /// All that is withheld so.
-    pub(crate) fn withheld_windows(&self) -> impl Iterator<Item = &Range> {
-        self.withheld.iter().chain(self.smmus.iter().map(|smmu| &smmu.window))
+    pub(crate) fn withheld_windows(&self) -> impl Iterator<Item = Range> + '_ {
+        let smmus = self.smmus.iter().map(|smmu| smmu.window);
+        self.withheld.iter().copied().chain(smmus).chain(self.gic_config.windows())
     }
 
     /// log2 of the stage-2 input address space.
@@ -323,6 +334,15 @@ impl<M: Machine> Corevisor<M> {
 
     pub(crate) fn spts(&self) -> &Lock<Spts, { rank::SPT }> {
         &self.spts
+    }
+
+    /// The interrupt controllers that use memory.
+    pub fn gic_config(&self) -> &gic::Config {
+        &self.gic_config
+    }
+
+    pub(crate) fn gic(&self) -> &GicLock {
+        &self.gic
     }
 
     /// The SMMUs whose registers are emulated.

@@ -18,6 +18,7 @@ pub mod addr;
 pub mod arch;
 pub mod corevisor;
 pub mod dma_policy;
+pub mod gic;
 pub mod lock;
 pub mod machine;
 pub mod memory;

@@ -10,13 +10,14 @@
 //! a [`Held`] of a lower rank in hand, which the guard then borrows:
 //!
 //! ```text
-//! CONTEXT(v, c) -> SMMU -> VM(v) -> CORE | S2PAGE -> PT(v) | SPT | STREAMS -> FRAMES | QUEUES | CRYPT
+//! CONTEXT(v, c) -> SMMU -> VM(v) | GIC -> CORE | S2PAGE -> PT(v) | SPT | STREAMS -> FRAMES | QUEUES | CRYPT
 //! ```
 //!
 //! Two locks of one rank can never be held together: that is the specification's "CORE and S2PAGE never", "at most one
-//! PT lock", "at most one VM lock". CONTEXT, STREAMS, FRAMES, QUEUES and CRYPT are ours: the shadow context of a vCPU that
-//! does not run (of one that does, the specification's READY→ACTIVE hand-over takes care: [`Lock::own`]), an SMMUv3's stream
-//! table, the allocator under all page tables, an SMMUv3's queues, and the key of saved VMs.
+//! PT lock", "at most one VM lock". CONTEXT, GIC, STREAMS, FRAMES, QUEUES and CRYPT are ours: the shadow context of a vCPU
+//! that does not run (of one that does, the specification's READY→ACTIVE hand-over takes care: [`Lock::own`]), the
+//! interrupt controllers, an SMMUv3's stream table, the allocator under all page tables, an SMMUv3's queues, and the key of
+//! saved VMs.
 
 use crate::MAX_CPUS;
 use crate::sync::{AtomicU32, Ordering, UnsafeCell, spin_loop};
@@ -31,6 +32,8 @@ pub mod rank {
     pub const CONTEXT: u8 = 1;
     /// SMMU, the owners of context banks.
     pub const SMMU: u8 = 2;
+    /// GIC, what the host has told the interrupt controllers. Never held together with VM(v).
+    pub const GIC: u8 = 3;
     /// VM(v), the record of one VM.
     pub const VM: u8 = 3;
     /// S2PAGE, the ownership table.

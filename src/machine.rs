@@ -12,11 +12,13 @@ pub use cpu_features::CpuFeatures;
 pub use world_switch::WorldSwitch;
 
 use crate::addr::{Ipa, PAGE_SIZE, PMD_PAGES, Pa, Pfn, Vmid};
+use crate::gic::GicLock;
 use crate::memory::S2Page;
 use crate::vcpu::ContextLock;
 use crate::vcpu::vgic::Interface;
 use crate::vm::Signature;
 use crate::vm::measure::ImageMessage;
+use core::ops::Deref;
 
 /// Contents of a page.
 pub type PageBytes = [u8; PAGE_SIZE as usize];
@@ -49,6 +51,9 @@ pub trait Machine {
     type Records: AsRef<[S2Page]> + AsMut<[S2Page]>;
     /// Storage of the shadow contexts.
     type Contexts: AsRef<[ContextLock]>;
+
+    /// Where the state of the interrupt controllers is.
+    type Gic: Deref<Target = GicLock>;
 
     /// A page shared with the host.
     type SharedPage<'m>: SharedPage
@@ -136,7 +141,12 @@ pub trait Machine {
         self.shared_store_words(at, &[value]);
     }
 
-    /// AM-131 `readq_relaxed`, AM-132 `readl_relaxed`: reads a register in a window of [`crate::corevisor::Config::smmus`].
+    /// Devices that read memory see, from now on, what was written to these bytes of table pages, and all that was written
+    /// before.
+    fn sync_with_devices(&self, at: Pa, bytes: u64);
+
+    /// AM-131 `readq_relaxed`, AM-132 `readl_relaxed`: reads a register in a window of [`crate::corevisor::Config::smmus`] or
+    /// [`crate::corevisor::Config::gic`].
     fn mmio_read(&self, at: Pa, width: Width) -> u64;
 
     /// AM-129 `writel_relaxed`, AM-130 `writeq_relaxed`: writes one; of a 4-byte access the low half of `value`.

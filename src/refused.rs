@@ -40,6 +40,10 @@ pub enum Refused {
     Bank,
     /// The SMMU register can't be accessed so.
     Register(u64),
+    /// The interrupt controller's register at this offset in its page can't be accessed so.
+    GicRegister(u64),
+    /// The command, of this number, names something that it can't, or is one that the host does not have.
+    ItsCommand(u8),
     /// The SMMU does not come to an end with an invalidation.
     SmmuStuck,
     /// Where the vCPU is to start lies in none of the VM's images.
@@ -74,7 +78,9 @@ impl Refused {
             | Self::Image
             | Self::NotSigned
             | Self::NotAuthentic => abi::DENIED,
-            Self::State(_) | Self::Register(_) | Self::Exit(_) => abi::DENIED,
+            Self::State(_) | Self::Register(_) | Self::GicRegister(_) | Self::ItsCommand(_) | Self::Exit(_) => {
+                abi::DENIED
+            }
             Self::Busy(_) | Self::SmmuStuck => abi::BUSY,
             Self::NoTables(_) | Self::NoVmid | Self::WindowFull => abi::NO_MEMORY,
             Self::Unavailable | Self::NoKeys => abi::NOT_SUPPORTED,
@@ -101,6 +107,8 @@ impl fmt::Display for Refused {
             Self::NoKeys => f.write_str("there is no key for signed images: none built in, and no module with any"),
             Self::Bank => f.write_str("the context bank is another's, in use, or not there"),
             Self::Register(offset) => write!(f, "SMMU register {offset:#x} can't be accessed so"),
+            Self::GicRegister(offset) => write!(f, "interrupt controller's register {offset:#x} can't be accessed so"),
+            Self::ItsCommand(number) => write!(f, "command {number:#x} can't be given so"),
             Self::SmmuStuck => f.write_str("the SMMU does not end an invalidation"),
             Self::Entry(pc) => write!(f, "entry point {pc:#x} lies in no image"),
             Self::NotAuthentic => f.write_str("the saved state is not authentic, or not the latest"),

@@ -5,6 +5,7 @@ use crate::abi::stat;
 use crate::addr::{HOSTVISOR, Ipa, PAGE_SIZE, PMD_SIZE, Pa, Pfn, Range, VMID_COUNT, Vmid};
 use crate::corevisor::{Config, Corevisor, FIXED_TABLE_PAGES, REMAP_WINDOW, VM_TABLE_PAGES, host_table_pages};
 use crate::dma_policy::DmaPolicy;
+use crate::gic::{self, ITS_PAGES};
 use crate::lock::Held;
 use crate::machine::Machine;
 use crate::machine::sim::{self, Fault, Leaf, SimMachine};
@@ -34,6 +35,7 @@ pub struct World {
     pub no_map: Vec<Range>,
     pub withheld: Vec<Range>,
     pub smmus: Vec<SmmuConfig>,
+    pub gic: gic::Config,
     /// Corevisor's image.
     pub image: Option<Range>,
     pub ipa_bits: u32,
@@ -53,6 +55,7 @@ impl Default for World {
             no_map: Vec::new(),
             withheld: Vec::new(),
             smmus: Vec::new(),
+            gic: gic::Config::default(),
             image: None,
             ipa_bits: 40,
             smmu3s: Vec::new(),
@@ -97,7 +100,8 @@ impl World {
     pub fn carve_out(&self) -> Range {
         let tables = 1 + u64::from(self.host_dma.is_some());
         let host = tables * (host_table_pages(&self.regions()) + FIXED_TABLE_PAGES);
-        let size = (host + self.vm_table_pages()) * PAGE_SIZE;
+        let its = self.gic.its.len() as u64 * ITS_PAGES;
+        let size = (host + self.vm_table_pages() + its) * PAGE_SIZE;
         let size = size.next_multiple_of(PMD_SIZE);
         let top = self.ram.last().unwrap().end & !(PMD_SIZE - 1);
         range(top - size, size)
@@ -118,6 +122,7 @@ impl World {
             owned: self.owned().into_iter().collect(),
             smmus: self.smmus.iter().copied().collect(),
             smmu3s: self.smmu3s.iter().map(smmu3_config).collect(),
+            gic: self.gic.clone(),
             remap_window: REMAP_WINDOW,
             vm_table_pages: self.vm_table_pages(),
             withheld: self.withheld.iter().copied().collect(),

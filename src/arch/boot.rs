@@ -9,7 +9,8 @@ use crate::abi::dma_control;
 use crate::addr::{HOSTVISOR, PAGE_SIZE, Pa, Range};
 use crate::corevisor::{Config, Corevisor, REMAP_WINDOW};
 use crate::dma_policy::DmaPolicy;
-use crate::lock::Held;
+use crate::gic::{self, Gic, GicLock};
+use crate::lock::{Held, Lock};
 use crate::memory::{MemRegions, S2Page};
 use crate::mmio::{self, MAX_SMMUS, SmmuConfig, Unusable};
 use crate::npt::{FramePool, HostDma, MAX_DOORBELLS};
@@ -112,6 +113,7 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
     let core = build_core(&platform, regions, owned, &carve_out, boot_cpu, keys)?;
     let gic = platform.gic.ok_or(BootError::NoGic)?;
     let world = traps::install(World { core, gic, stacks: carve_out.stacks });
+    take_over_gic(&world.core);
 
     world.core.open_smmu3s();
     report_smmu3s(&world.core);
@@ -359,6 +361,8 @@ fn host_root(core: &Corevisor<Hardware>) -> (Pa, u64) {
 
 /// The shadow contexts. Static because they are too large for the boot stack.
 static CONTEXTS: [ContextLock; CONTEXT_COUNT] = [const { ContextLock::new(ShadowContext::ZERO) }; CONTEXT_COUNT];
+/// What the host has told the interrupt controllers; static for the same reason.
+static GIC: GicLock = Lock::new(Gic::NONE);
 
 fn build_core(
     platform: &Platform<'_>,
@@ -385,11 +389,12 @@ fn build_core(
     let (smmus, undriven) = take_over_smmus(platform, &hardware);
     let undriven = undriven + (smmu3s_of(platform).count() - smmu3s.len()) as u64;
     let dma_policy = DmaPolicy { undriven, required: cfg!(feature = "require-smmu") || platform.requires_smmu() };
-    let config = Config {
+    let mut config = Config {
         regions,
         owned: owned.into(),
         smmus,
         smmu3s,
+        gic: Default::default(),
         remap_window: REMAP_WINDOW,
         vm_table_pages: layout::vm_table_pages(platform),
         withheld: platform.smmus.iter().map(|smmu| smmu.window).chain(platform.gich).chain(platform.fw_cfg).collect(),
@@ -404,7 +409,10 @@ fn build_core(
     let records = unsafe { core::slice::from_raw_parts_mut(carve_out.records.start as *mut S2Page, count) };
     // SAFETY: this part of the carve-out is the frame pool's alone.
     let pool = unsafe { FramePool::new(carve_out.frames, carve_out.frames.start as usize) };
-    Ok(Corevisor::new(hardware, config, records, &CONTEXTS, pool)?)
+    if platform.gic == Some(discover::Gic::V3) {
+        config.gic = gic::Config::find(&hardware, &platform.its, &platform.gicr)?;
+    }
+    Ok(Corevisor::new(hardware, config, records, &CONTEXTS, &GIC, pool)?)
 }
 
 /// Takes over the SMMUv2s, whose registers are the host's by emulation; and how many can't be driven.
@@ -441,6 +449,20 @@ fn report_dma(platform: &Platform<'_>, core: &Corevisor<Hardware>) {
             }
         }
     }
+}
+
+/// Has the interrupt controllers use no memory but what they may.
+fn take_over_gic(core: &Corevisor<Hardware>) {
+    for (its, usable) in core.gic_config().its.iter().zip(core.its_usable(&mut Held::nothing())) {
+        if usable {
+            info!("GICv3 ITS at {:#x}: tables checked", its.start);
+        } else {
+            error!("GICv3 ITS at {:#x} does not do as it is told: it is kept off", its.start);
+        }
+    }
+    core.take_over_lpis(|at| {
+        error!("LPIs are on at {at:#x}, can't be turned off, and use memory that is not the host's to give");
+    });
 }
 
 /// Asks the firmware what it is.

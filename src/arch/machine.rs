@@ -3,6 +3,7 @@
 
 use super::{block_window, cache, console, entropy, fatal, fixmap, percpu, vgic};
 use crate::addr::{Ipa, PAGE_SIZE, PGD_SIZE, PMD_SIZE, Pa, Pfn, Range, Vmid};
+use crate::gic::GicLock;
 use crate::machine::{Machine, PageBytes, Width};
 use crate::memory::S2Page;
 use crate::platform::image_keys::ImageKeys;
@@ -103,6 +104,7 @@ unsafe extern "C" {
 impl Machine for Hardware {
     type Records = &'static mut [S2Page];
     type Contexts = &'static [ContextLock];
+    type Gic = &'static GicLock;
     type SharedPage<'m> = fixmap::RunPage;
     const VMS: bool = true;
 
@@ -223,6 +225,11 @@ impl Machine for Hardware {
         unsafe { fixmap::store(at, words) };
     }
 
+    fn sync_with_devices(&self, at: Pa, bytes: u64) {
+        cache::clean_to_memory(at.as_u64(), bytes);
+        barrier::dsb(barrier::SY);
+    }
+
     fn mmio_read(&self, at: Pa, width: Width) -> u64 {
         if let Some(register) = self.register(at, width) {
             // SAFETY: mapped (`new`), aligned, and a register of an SMMU, which no Rust object is.
@@ -234,7 +241,7 @@ impl Machine for Hardware {
             };
         }
         self.principals(at.frame());
-        // SAFETY: a register of an SMMU that Corevisor drives, by the trait's contract.
+        // SAFETY: a register of a device that Corevisor drives, by the trait's contract.
         unsafe { fixmap::read_register(at, width) }
     }
 
@@ -250,7 +257,7 @@ impl Machine for Hardware {
             };
         }
         self.principals(at.frame());
-        // SAFETY: as above; what an SMMU translates is never Corevisor's memory.
+        // SAFETY: as above; what it does by that is never to memory that Rust knows of.
         unsafe { fixmap::write_register(at, width, value) };
     }
 

@@ -13,6 +13,7 @@
 
 mod cpu;
 mod features;
+mod gic;
 mod inspect;
 mod principal;
 mod smmu;
@@ -21,12 +22,14 @@ mod whole;
 
 pub use cpu::{ACTLR_EL1, Cpu};
 pub use features::Features;
+pub use gic::{ITS_TYPER, ITT_ENTRY};
 pub use smmu3::Faults;
 
 use super::{Machine, PageBytes, SharedPage, Width};
 use crate::addr::{COREVISOR, HOSTVISOR, Ipa, PAGE_SIZE, Pa, Pfn, Range, Vmid};
 use crate::corevisor::{Config, Corevisor};
-use crate::lock::Held;
+use crate::gic::{Gic, GicLock};
+use crate::lock::{Held, Lock};
 use crate::memory::{Count, S2Page};
 use crate::npt::FramePool;
 use crate::platform::image_keys::ImageKeys;
@@ -159,6 +162,9 @@ struct State {
     watched: Vec<(Vmid, Ipa)>,
     smmus: Vec<smmu::Smmu>,
     smmu3s: Vec<smmu3::Smmu3>,
+    its: Vec<gic::Its>,
+    /// Redistributors whose LPIs stay on.
+    lpis_on: BTreeSet<u64>,
     violations: Vec<String>,
     invalidations: u64,
     /// Descriptors written.
@@ -206,6 +212,9 @@ pub fn boot(config: Config, pool: Range) -> Result<Corevisor<SimMachine>, Refuse
 pub fn boot_on(machine: SimMachine, mut config: Config, pool: Range) -> Result<Corevisor<SimMachine>, Refused> {
     machine.attach_smmus(&config.smmus);
     machine.attach_smmu3s(&config.smmu3s);
+    if machine.state().its.is_empty() {
+        machine.attach_gic(&config.gic);
+    }
     for smmu in &mut config.smmu3s {
         smmu.features = driver::close(&machine, smmu.window);
     }
@@ -215,7 +224,8 @@ pub fn boot_on(machine: SimMachine, mut config: Config, pool: Range) -> Result<C
     // lives where the pool lives, in the `Corevisor` (which, if the two are dropped, does not use the pool any more).
     let frames = unsafe { FramePool::new(pool, machine.memory.as_ptr() as usize) };
     let contexts = (0..CONTEXT_COUNT).map(|_| ContextLock::new(ShadowContext::ZERO)).collect();
-    let core = Corevisor::new(machine, config, records, contexts, frames)?;
+    let gic = Box::new(Lock::new(Gic::NONE));
+    let core = Corevisor::new(machine, config, records, contexts, gic, frames)?;
     let (_, pages) = core.root(HOSTVISOR).expect("the host's table");
     assert_eq!(pages, first_level_pages(ipa_bits), "pages of the first level");
     core.open_smmu3s();
@@ -602,6 +612,7 @@ impl SharedPage for SharedPageRef<'_> {
 impl Machine for SimMachine {
     type Records = Vec<S2Page>;
     type Contexts = Vec<ContextLock>;
+    type Gic = Box<GicLock>;
     type SharedPage<'m> = SharedPageRef<'m>;
     const VMS: bool = true;
 
@@ -758,6 +769,11 @@ impl Machine for SimMachine {
         }
     }
 
+    fn sync_with_devices(&self, at: Pa, bytes: u64) {
+        let (start, end) = (page(at.as_u64()), at.as_u64() + bytes);
+        self.state().unpublished.retain(|table| !(start..end).contains(table));
+    }
+
     fn mmio_read(&self, at: Pa, width: Width) -> u64 {
         let value = self.device_register(at.as_u64() & !7);
         match width {
@@ -777,6 +793,7 @@ impl Machine for SimMachine {
         if !self.smmu3_written(at) {
             self.smmu_written(at);
         }
+        self.gic_written(at);
     }
 
     fn verify_image(&self, v: Vmid, remap_addr: Ipa, message: &ImageMessage, signature: &Signature) -> bool {

@@ -6,6 +6,7 @@ use super::discover::Platform;
 use super::smmus::SmmuKind;
 use crate::addr::{PAGE_SIZE, PMD_SIZE, Range};
 use crate::corevisor::{FIXED_TABLE_PAGES, VM_TABLE_PAGES, host_dma_table_pages, host_table_pages};
+use crate::gic::ITS_PAGES;
 use crate::memory::{MAX_REGIONS, MemRegions, S2Page};
 use crate::smmu3::{self, MAX_SMMU3S};
 use arrayvec::ArrayVec;
@@ -69,8 +70,8 @@ pub fn carve_out(platform: &Platform<'_>, regions: &MemRegions, busy: &mut Busy)
     let page_up = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE);
     let records = page_up(regions.pages() * size_of::<S2Page>() as u64);
     let stacks = platform.cpus.len() as u64 * (GUARD_SIZE + STACK_SIZE);
-    let tables =
-        host_table_pages(regions) + FIXED_TABLE_PAGES + vm_table_pages(platform) + smmu_pages(platform, regions);
+    let dma = smmu_pages(platform, regions) + platform.its.len() as u64 * ITS_PAGES;
+    let tables = host_table_pages(regions) + FIXED_TABLE_PAGES + vm_table_pages(platform) + dma;
     let size = (records + stacks + tables * PAGE_SIZE).next_multiple_of(GRANULE);
     let range = highest_hole(platform, busy, size).ok_or(BootError::TooLittleRam("the carve-out", size))?;
     busy.push(range);

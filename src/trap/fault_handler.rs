@@ -50,7 +50,7 @@ impl HostAbort {
 
 impl<M: Machine> Corevisor<M> {
     /// Spec: FH-1. The host touched an address that its stage-2 table does not map for that access: a register of an SMMU
-    /// is emulated (IO-1), other memory is mapped (MM-1), or the access is refused. Addresses of withheld registers are
+    /// (IO-1) or of an interrupt controller is emulated, other memory is mapped (MM-1), or the access is refused. Addresses of withheld registers are
     /// refused here, before the ownership table is asked. `regs` are the host's registers.
     pub fn handle_host_stage2_fault<const OUTER: u8>(
         &self,
@@ -86,6 +86,9 @@ impl<M: Machine> Corevisor<M> {
             return Err(Refused::OutOfReach);
         }
         if self.emulate_mmio(ipa, abort, regs, outer)?.is_some() {
+            return Ok(Verdict::Skip);
+        }
+        if self.emulate_gic(ipa, abort, regs, outer)? {
             return Ok(Verdict::Skip);
         }
         if self.page_withheld(ipa) {

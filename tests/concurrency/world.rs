@@ -34,6 +34,7 @@ pub fn boot() -> Core {
         owned: [carve_out].into_iter().collect(),
         smmus: [SMMU].into_iter().collect(),
         smmu3s: Default::default(),
+        gic: Default::default(),
         remap_window: REMAP_WINDOW,
         vm_table_pages: VM_TABLE_PAGES,
         withheld: [].into_iter().collect(),

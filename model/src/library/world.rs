@@ -52,6 +52,7 @@ pub fn boot() -> Core {
         owned: Default::default(),
         smmus: smmus.collect(),
         smmu3s: Default::default(),
+        gic: Default::default(),
         remap_window: Range { start: REMAP_START, end: REMAP_END },
         vm_table_pages: TABLES,
         withheld: withheld.into_iter().collect(),

@@ -39,6 +39,7 @@ pub fn library(ipa_bits: u32) -> Core {
         owned: owned().into_iter().collect(),
         smmus: Default::default(),
         smmu3s: Default::default(),
+        gic: Default::default(),
         remap_window: REMAP_WINDOW,
         vm_table_pages: VM_TABLE_PAGES,
         withheld: withheld().into_iter().collect(),

@@ -209,6 +209,7 @@ impl Small {
             owned: self.core.iter().map(page).collect(),
             smmus: (!self.banks.is_empty()).then_some(smmu).into_iter().collect(),
             smmu3s: Default::default(),
+            gic: Default::default(),
             remap_window: WINDOW,
             vm_table_pages: TABLES,
             withheld: Default::default(),
