@@ -42,7 +42,7 @@ impl Its {
 
     /// Tells hardware how many commands there are.
     fn give<M: Machine>(&self, machine: &M, bits: u64) {
-        self.write(machine, gits::CWRITER, Self::slot(self.queue.given) as u64 * COMMAND | bits);
+        self.write(machine, gits::CWRITER, (Self::slot(self.queue.given) as u64 * COMMAND) | bits);
     }
 
     /// Hardware has stopped at a command of the host's that is wrong, and is to go on.

@@ -87,7 +87,7 @@ impl Queue {
         if self.cbaser & gits::VALID == 0 {
             return None;
         }
-        Range::new(self.cbaser & (1 << 52) - PAGE_SIZE, ((self.cbaser & 0xFF) + 1) * PAGE_SIZE)
+        Range::new(self.cbaser & ((1 << 52) - PAGE_SIZE), ((self.cbaser & 0xFF) + 1) * PAGE_SIZE)
     }
 }
 
@@ -167,7 +167,7 @@ impl Its {
         self.write_shared(machine, gits::CBASER, value);
         self.write(machine, gits::CWRITER, 0);
         (self.queue.given, self.queue.done) = (0, 0);
-        let took = |back: u64| (back ^ value) & (gits::VALID | ADDR_SPACE - PAGE_SIZE) == 0;
+        let took = |back: u64| (back ^ value) & (gits::VALID | (ADDR_SPACE - PAGE_SIZE)) == 0;
         (took(self.read(machine, gits::CBASER)) && self.read(machine, gits::CREADR) & gits::OFFSET == 0).then_some(())
     }
 
@@ -197,7 +197,7 @@ impl Its {
         machine.sync_with_devices(table.at, table.pages * PAGE_SIZE);
         self.write_shared(machine, register, table.value | gits::VALID);
         // Cacheability may be what hardware says.
-        let told = gits::VALID | gits::INDIRECT | ADDR_SPACE - PAGE_SIZE | 0x3FF;
+        let told = gits::VALID | gits::INDIRECT | (ADDR_SPACE - PAGE_SIZE) | 0x3FF;
         let back = self.read(machine, register);
         ((back ^ (table.value | gits::VALID)) & told & !gits::SHAREABILITY == 0).then_some(())
     }
@@ -267,7 +267,7 @@ impl Its {
                 return Err(Refused::OutOfReach);
             }
             // Nothing was ever written there since the table was made.
-            machine.pt_store(slot, table.at.as_u64() + self.devices.used | gits::VALID);
+            machine.pt_store(slot, (table.at.as_u64() + self.devices.used) | gits::VALID);
             machine.sync_with_devices(slot, 8);
             self.devices.used += page;
         }
@@ -384,7 +384,7 @@ impl<M: Machine> Corevisor<M> {
         if value & gits::VALID != 0 {
             // With pages of 64 KiB, the lowest bits are the highest ones of the address.
             let beyond = page == 0x1_0000 && value & 0xF000 != 0;
-            let start = value & ADDR_SPACE - page;
+            let start = value & (ADDR_SPACE - page);
             let memory = Range::new(start, ((value & SIZE) + 1) * page).filter(|_| !beyond);
             table = Some(memory.ok_or(access.refused())?);
         }

@@ -19,13 +19,13 @@ const PENDING_ALIGN: u64 = 0x1_0000;
 /// The table of what LPIs are, as PROPBASER says it: a byte for each.
 fn config_table(propbaser: u64) -> Result<Range, Refused> {
     let bytes = 2 << (propbaser & gicr::ID_BITS);
-    Range::new(propbaser & ADDR_SPACE - PAGE_SIZE, bytes).filter(|_| bytes <= MAX_TABLE).ok_or(Refused::OutOfReach)
+    Range::new(propbaser & (ADDR_SPACE - PAGE_SIZE), bytes).filter(|_| bytes <= MAX_TABLE).ok_or(Refused::OutOfReach)
 }
 
 /// The table of pending LPIs, as both registers say it: a bit for each.
 fn pending_table(pendbaser: u64, propbaser: u64) -> Result<Range, Refused> {
     let bytes = (2 << (propbaser & gicr::ID_BITS)) / 8;
-    let memory = Range::new(pendbaser & ADDR_SPACE - PENDING_ALIGN, bytes.max(PAGE_SIZE));
+    let memory = Range::new(pendbaser & (ADDR_SPACE - PENDING_ALIGN), bytes.max(PAGE_SIZE));
     memory.filter(|_| bytes <= MAX_TABLE).ok_or(Refused::OutOfReach)
 }
 
@@ -66,7 +66,7 @@ impl<M: Machine> Corevisor<M> {
                 let value = access.merge(read(offset), data);
                 // What counts is what it names when LPIs are turned on. But a host that errs learns it here, unless it says
                 // that there is nothing.
-                if value & ADDR_SPACE - PAGE_SIZE != 0 {
+                if value & (ADDR_SPACE - PAGE_SIZE) != 0 {
                     let table = if offset == gicr::PROPBASER {
                         config_table(value)
                     } else {

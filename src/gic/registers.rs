@@ -163,9 +163,9 @@ pub mod command {
     /// MAPD and MAPC: there is one.
     pub const VALID: u64 = 1 << 63;
     /// MAPD, third word: the ITT's address.
-    pub const ITT: u64 = (1 << 52) - 1 & !0xFF;
+    pub const ITT: u64 = ((1 << 52) - 1) & !0xFF;
     /// MAPD, second word: bits of the event numbers, less one.
     pub const SIZE: u64 = 0x1F;
     /// Where a redistributor is named: bits 50:16.
-    pub const RDBASE: u64 = (1 << 51) - 1 & !0xFFFF;
+    pub const RDBASE: u64 = ((1 << 51) - 1) & !0xFFFF;
 }

@@ -7,7 +7,7 @@ mod registers;
 mod start;
 
 use super::registers::{COMMAND, command, gicr, gits};
-use super::{Config, ITS_PAGES, Redistributors};
+use super::{Config, Redistributors};
 use crate::abi::stat;
 use crate::addr::{HOSTVISOR, PAGE_SIZE, Range};
 use crate::lock::Held;
@@ -125,7 +125,7 @@ fn running() -> Core {
     let core = world().boot();
     assert!(write(&core, ITS + gits::CBASER, gits::VALID | QUEUE));
     assert!(write(&core, ITS + DEVICES, gits::VALID | TABLE | 1));
-    assert!(write(&core, ITS + COLLECTIONS, gits::VALID | TABLE + MIB));
+    assert!(write(&core, ITS + COLLECTIONS, gits::VALID | (TABLE + MIB)));
     ctlr(&core, gits::ENABLED);
     core
 }

@@ -202,7 +202,7 @@ fn a_host_that_starts_anew_finds_empty_tables_and_its_memory_free() {
     assert!(write(&core, ITS + DEVICES, gits::VALID | TABLE | 1));
     assert_counts(&core, ITT, 2, 1);
     // As the next kernel starts.
-    assert!(write(&core, ITS + DEVICES, gits::VALID | TABLE + MIB / 2));
+    assert!(write(&core, ITS + DEVICES, gits::VALID | (TABLE + MIB / 2)));
     assert_counts(&core, ITT, 2, 0);
     assert_counts(&core, TABLE, 2, 0);
     core.machine().slow_its(0, false);
@@ -223,7 +223,7 @@ fn a_queue_that_is_left_with_commands_to_do_takes_the_itts_with_it() {
     give(&core, &[unmapd(1), mapd(2, ITT + PAGE_SIZE)]);
     ctlr(&core, 0);
     assert_counts(&core, ITT, 2, 1);
-    assert!(write(&core, ITS + gits::CBASER, gits::VALID | QUEUE + PAGE_SIZE));
+    assert!(write(&core, ITS + gits::CBASER, gits::VALID | (QUEUE + PAGE_SIZE)));
     assert_counts(&core, ITT, 2, 0);
     assert_counts(&core, QUEUE, 1, 0);
 }
@@ -249,7 +249,7 @@ fn there_is_room_for_so_many_devices() {
     let before = stat(&core, stat::REFUSED_ACCESS);
     let mut mapped = 0;
     while stat(&core, stat::REFUSED_ACCESS) == before {
-        give(&core, &[[command::MAPD | mapped << 32, 0, ITT + mapped * 0x100 | command::VALID, 0]]);
+        give(&core, &[[command::MAPD | mapped << 32, 0, (ITT + mapped * 0x100) | command::VALID, 0]]);
         assert!(is_done(&core));
         mapped += 1;
     }

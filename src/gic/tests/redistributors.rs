@@ -72,7 +72,7 @@ fn tables_that_are_not_the_hosts_are_refused() {
         assert_refused(&core, GICR + gicr::PENDBASER, DOUBLE, address);
     }
     // The size counts: a VM's page is the last one.
-    assert_refused(&core, GICR + gicr::PROPBASER, DOUBLE, VMS - 15 * PAGE_SIZE | ID_BITS);
+    assert_refused(&core, GICR + gicr::PROPBASER, DOUBLE, (VMS - 15 * PAGE_SIZE) | ID_BITS);
     // More LPIs than a table may have.
     assert_refused(&core, GICR + gicr::PROPBASER, DOUBLE, CONFIG | 24);
     // Who names nothing yet may say so.

@@ -15,7 +15,7 @@ fn a_table_is_the_hosts_memory_and_stays_so_while_it_is_named() {
     // The same again, another one that overlaps it, none.
     assert!(write(&core, ITS + DEVICES, gits::VALID | TABLE | 3));
     assert_counts(&core, TABLE, 4, 1);
-    assert!(write(&core, ITS + DEVICES, gits::VALID | TABLE + 2 * PAGE_SIZE | 3));
+    assert!(write(&core, ITS + DEVICES, gits::VALID | (TABLE + 2 * PAGE_SIZE) | 3));
     assert_counts(&core, TABLE, 2, 0);
     assert_counts(&core, TABLE + 2 * PAGE_SIZE, 4, 1);
     assert!(write(&core, ITS + DEVICES, 0));
@@ -122,7 +122,7 @@ fn hardware_has_memory_of_corevisors_and_no_other() {
 fn nothing_is_named_anew_while_the_its_is_on() {
     let core = running();
     for register in [DEVICES, COLLECTIONS, gits::CBASER] {
-        assert_refused(&core, ITS + register, DOUBLE, gits::VALID | TABLE + 2 * MIB);
+        assert_refused(&core, ITS + register, DOUBLE, gits::VALID | (TABLE + 2 * MIB));
         assert_refused(&core, ITS + register, DOUBLE, 0);
     }
     ctlr(&core, 0);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Interrupts by way of the ITS, and its commands.
 
-use super::hardware::*;
+use super::hardware::{
+    CONFIG, DEVICES, PENDING, SPARE, VALID, assert_free, assert_refused, collections, gicd, gicr, gits, its, itts,
+    memory_of_others, queue, read, read32, take, with_a_vms_page, write, write32,
+};
 use crate::rt::PAGE;
 use crate::rt::call::stat;
 use crate::rt::cpu::wait_until;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Registers that name tables.
 
-use super::hardware::*;
+use super::hardware::{
+    CONFIG, SPARE, VALID, assert_free, assert_refused, gicr, gits, its, memory_of_others, read, read32, take,
+    try_write32, with_a_vms_page, write, write32,
+};
 use crate::rt::PAGE;
 use crate::rt::call::{log_read, stat};
 use crate::rt::fault::{self, Access, access};
@@ -41,7 +44,7 @@ pub fn tables_in_memory_of_others() {
                 count += 1;
             }
             // As the second page of two.
-            assert_refused(its() + register, VALID | vms - PAGE | 1);
+            assert_refused(its() + register, VALID | (vms - PAGE) | 1);
             count += 1;
         }
         assert_eq!(stat(id::REFUSED_ACCESS), before + count);
