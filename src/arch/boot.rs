@@ -20,7 +20,7 @@ use crate::platform::host_image::{self, HostImage, Load};
 use crate::platform::host_tree::{self, HostView};
 use crate::platform::image_keys::ImageKeys;
 use crate::platform::layout::{self, Busy, CarveOut, GUARD_SIZE, STACK_SIZE, TREE_SIZE};
-use crate::platform::smmus::{Smmu, SmmuKind};
+use crate::platform::smmus::{self, Smmu, SmmuKind};
 use crate::smmu3::registers::WINDOW;
 use crate::smmu3::{self, MAX_SMMU3S, Smmu3Config};
 use crate::trap::{Firmware, HostCpus};
@@ -92,6 +92,7 @@ fn boot(tree: u64) -> Result<core::convert::Infallible, BootError> {
         console::use_uart(Some(uart));
     }
     let platform = discover::discover(fdt)?;
+    smmus::check_reach(&platform.smmus, host_cpu::physical_address_bits())?;
     console::use_uart(platform.uart);
     console::start(console::level_of(platform.own_bootargs));
     let tree_range = Range { start: tree.as_ptr() as u64, end: tree.as_ptr() as u64 + tree.len() as u64 };

@@ -349,7 +349,9 @@ fn devices(
                 }
             }
             Some(Device::Smmu) => {
-                let window = first_window(path, node).ok_or(BootError::Property("an SMMU's reg"))?;
+                // Where its registers begin, the window does.
+                let window = first_window(path, node).filter(|window| window.start.is_multiple_of(PAGE_SIZE));
+                let window = window.ok_or(BootError::Property("an SMMU's reg"))?;
                 push_device(&mut found.smmus, Smmu::new(node, window.align_out(PAGE_SIZE)), "SMMUs")?;
             }
             None => {}

@@ -191,6 +191,12 @@ fn add_streams(_: FdtNode<'_>, value: &[u8], smmus: &mut [Smmu]) -> Result<(), &
     result
 }
 
+/// That CPUs with addresses of `bits` bits reach all registers of `smmus`.
+pub fn check_reach(smmus: &[Smmu], bits: u32) -> Result<(), BootError> {
+    let reached = smmus.iter().all(|smmu| smmu.window.end <= 1 << bits);
+    if reached { Ok(()) } else { Err(BootError::Property("an SMMU's reg")) }
+}
+
 /// Two SMMUs at one address, or one where RAM is, are a mistake that nothing good can come of.
 pub(super) fn check_windows(smmus: &[Smmu], ram: &[Range], no_map: &[Range]) -> Result<(), BootError> {
     let covered = |window: Range| no_map.iter().any(|hole| hole.covers(window));

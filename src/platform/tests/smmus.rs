@@ -3,7 +3,7 @@
 
 use super::discover::{error, node, with};
 use super::{cells, child, device, set, set_cells};
-use crate::platform::smmus::{MAX_STREAM_RANGES, SmmuKind, StreamRange};
+use crate::platform::smmus::{MAX_STREAM_RANGES, SmmuKind, StreamRange, check_reach};
 use crate::world::range;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use std::format;
@@ -52,7 +52,7 @@ fn mapped(map: &[u32], mask: Option<u32>) -> Vec<(u32, u32)> {
 fn smmus_are_found_by_whole_pages() {
     let edit = |tree: &mut DeviceTree| {
         set(smmu_v3(tree), "dma-coherent", [0u8; 0]);
-        device(&mut tree.root, "iommu@9100800", &["vendor,smmu", "arm,mmu-500"], &[0x0910_0800, 0x1000]);
+        device(&mut tree.root, "iommu@9100000", &["vendor,smmu", "arm,mmu-500"], &[0x0910_0000, 0x1800]);
         let off = device(&mut tree.root, "smmu@a000000", &["arm,smmu-v2"], &[0x0A00_0000, 0x1_0000]);
         set(off, "status", "disabled");
     };
@@ -74,10 +74,23 @@ fn smmus_that_can_not_be_are_an_error() {
         })
     };
     assert_eq!(at(&[0x0A00_0000, 0x2_0000]), "");
-    // None, half a range, past the end, that of the other one, in RAM.
-    for reg in [&[][..], &[0x0A00_0000], &[u64::MAX, 2], &[WINDOW + 0x1_F000, 0x2_0000], &[0x7FFF_F000, 0x2000]] {
+    // None, half a range, past the end, that of the other one, in RAM, not a page's.
+    for reg in [
+        &[][..],
+        &[0x0A00_0000],
+        &[u64::MAX, 2],
+        &[WINDOW + 0x1_F000, 0x2_0000],
+        &[0x7FFF_F000, 0x2000],
+        &[0x0A00_0800, 0x2_0000],
+    ] {
         assert_eq!(at(reg), malformed, "{reg:x?}");
     }
+    let edit =
+        |tree: &mut DeviceTree| _ = device(&mut tree.root, "smmu", &["arm,smmu-v3"], &[(1 << 40) - 0x2_0000, 0x2_0000]);
+    with(edit, |found| {
+        let reached = [39, 40, 48].map(|bits| check_reach(&found.as_ref().unwrap().smmus, bits).is_ok());
+        assert_eq!(reached, [false, true, true]);
+    });
     let in_a_hole = |covered: u64| {
         error(|tree| {
             let reserved = child(&mut tree.root, "reserved-memory");
