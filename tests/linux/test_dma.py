@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Disks and network behind an SMMU that the host knows nothing of work as ever, while protected guests come and go."""
+"""Disks and network behind an SMMU that the host knows nothing of work as ever, while protected guests come and go; and no device
+reaches those guests' memory."""
 
 import hashlib
 import random
@@ -25,6 +26,7 @@ MODULES = (
     *("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"),
     *("failover", "net_failover", "virtio_net"),
 )
+EDU = "edu,dma_mask=0xffffffffffffffff"
 VIRTIO = "iommu_platform=on,disable-legacy=on"
 # Interrupts by messages, which are DMA to the interrupt controller, of the three devices.
 INTERRUPTS = ("virtio0-", "virtio1-", "nvme0q")
@@ -150,6 +152,30 @@ def io(bench, kernel, rounds):
     host.check(disk.read_bytes() == content, "the disk has something else than was written to it")
 
 
+def attack(bench, smmu):
+    """Root has a device copy pages of a protected guest, which holds a secret: it finds it only where there is no SMMU."""
+    machine = Machine(extra=("-device", EDU, *(("-machine", "iommu=smmuv3") if smmu else ())))
+    holder = vmm.Guest("console=ttyS0 quiet corevisor.background=secret", memory="128M")
+    with debian.boot(bench, machine, guest.DEFAULT_KERNEL, holder, {"bin/dma": driver.program("dma")}) as console:
+        driver.load(console)
+        debian.start(console, "protected", "pages hold it")
+        found = {}
+        for what in ("own", "guests 32"):
+            said = driver.run(console, f"dma {what}")
+            found[what] = tuple(map(int, re.search(r"dma: \w+: pages=(\d+) with-secret=(\d+)", said).groups()))
+        (own, own_secrets), (pages, secrets) = found.values()
+        host.check((own, own_secrets) == (1, 1), f"of a page of its own the device found {own_secrets} secrets")
+        host.check(pages >= 16, f"{pages} pages were tried")
+        host.check((secrets == 0) == smmu, f"in {secrets} of {pages} pages of the guest's the device found its secret")
+        refused = debian.status(console)["counters"]["dma_events"]
+        host.check((refused >= 2 * pages) == smmu, f"{refused} accesses were refused, to {pages} pages")
+        debian.kill(console, "protected")
+        if smmu:
+            driver.finish(console, had_guests=True)
+
+
+add("dma-attack", attack, smmu=True)
+add("dma-attack-without-an-smmu", attack, smmu=False)
 add("dma-devices", io, kernel=guest.DEFAULT_KERNEL, rounds=1)
 for version in guest.SUITES:
     add(f"dma-devices-long-linux{version}", io, soak=True, kernel=version, rounds=10)

@@ -176,6 +176,8 @@ pub fn a_bank_of_a_vms() {
     destroy(vm);
     // Its bank is gone with it, and what the device has in its buffer comes to nobody but who attaches it next.
     assert_cut_off(device, mine);
+    device.store(FREE);
+    assert!(read(page) == [0; WORDS], "the device writes by a bank that is gone");
     assert!(attach(device, BANK) < 0);
     attach_to_host(device);
     assert_reached(device, page);

@@ -86,7 +86,7 @@ pub fn a51_pages_that_go_to_and_fro() {
     let mut random = Random(51);
     let mut pages = Pages { block: memory::take_block(), known: [(0, false); PAGES] };
     (0..PAGES).for_each(|i| pages.write(i));
-    for round in 0..harness::rounds(100, 20_000) {
+    for round in 0..harness::rounds(100, 200_000) {
         step(&mut pages, &mut random);
         if round % 32 == 0 {
             (0..PAGES).for_each(|i| assert_eq!(pages.first_word(i), pages.known[i].0, "page {i}"));
