@@ -145,8 +145,8 @@ pub trait Machine {
     /// before.
     fn sync_with_devices(&self, at: Pa, bytes: u64);
 
-    /// AM-131 `readq_relaxed`, AM-132 `readl_relaxed`: reads a register in a window of [`crate::corevisor::Config::smmus`] or
-    /// [`crate::corevisor::Config::gic`].
+    /// AM-131 `readq_relaxed`, AM-132 `readl_relaxed`: reads a register in a window of [`crate::corevisor::Config::smmus`],
+    /// [`crate::corevisor::Config::smmu3s`], or [`crate::corevisor::Config::gic`].
     fn mmio_read(&self, at: Pa, width: Width) -> u64;
 
     /// AM-129 `writel_relaxed`, AM-130 `writeq_relaxed`: writes one; of a 4-byte access the low half of `value`.

@@ -110,8 +110,8 @@ impl StreamTable {
     /// Gives `stream`, which it reaches, the entry `ste`. On return the SMMU uses no other. `run` has it carry commands out.
     ///
     /// # Errors
-    /// Those of `run`, and if there is no memory for a copy. Then the entry is what it was, or, if it was not in use, so it
-    /// is.
+    /// Those of `run`, and if there is no memory for a copy. Then the entry is what it was; or it is `ste`, but not in use,
+    /// which the SMMU may or may not know: it ends with [`Ste::ABORT`], when that is confirmed.
     pub fn set<M: Machine, const HELD: u8>(
         &mut self,
         registers: &Registers<'_, M>,
@@ -136,7 +136,7 @@ impl StreamTable {
                 self.entry(machine, stream).ok_or(Refused::NoTables(COREVISOR))?.at
             }
         };
-        if old.is_valid() {
+        if old != Ste::ABORT {
             machine.pt_store(at, old.0[0] & !Ste::VALID);
             machine.publish_tables();
             if let Err(why) = run(Command::cfgi_ste(stream), held) {
@@ -146,6 +146,8 @@ impl StreamTable {
             }
         }
         if !ste.is_valid() {
+            ste.store(machine, at);
+            machine.publish_tables();
             return Ok(());
         }
         ste.store_in_use(registers, at);

@@ -140,10 +140,11 @@ impl<M: Machine> Corevisor<M> {
             return Err(Refused::Argument(1));
         }
         let before = streams.bank_of(stream);
-        if before == b && b.is_some() {
+        let old = streams.table.get(self.machine(), stream);
+        if before == b && b.is_some() && old.is_valid() {
             return Ok(());
         }
-        if before.is_some_and(|before| banks.owner(k, before) != Some(HOSTVISOR)) {
+        if before != b && before.is_some_and(|before| banks.owner(k, before) != Some(HOSTVISOR)) {
             return Err(Refused::Bank);
         }
         if b.is_some() && before.is_none() && streams.in_banks.is_full() {
@@ -154,12 +155,15 @@ impl<M: Machine> Corevisor<M> {
             Destination::Table(ste) => ste,
             Destination::Nowhere => Ste::ABORT,
         };
-        self.set_entry(smmu, &mut streams.table, stream, ste, &mut held)?;
-        streams.in_banks.retain(|(id, _)| *id != stream);
-        if let Some(b) = b {
-            streams.in_banks.push((stream, b));
+        let done = self.set_entry(smmu, &mut streams.table, stream, ste, &mut held);
+        // What the SMMU has not confirmed it may know nevertheless: then the bank is not free without the stream.
+        if done.is_ok() || streams.table.get(self.machine(), stream) != old {
+            streams.in_banks.retain(|(id, _)| *id != stream);
+            if let Some(b) = b {
+                streams.in_banks.push((stream, b));
+            }
         }
-        Ok(())
+        done
     }
 
     fn set_entry(

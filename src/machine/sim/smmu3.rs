@@ -28,6 +28,8 @@ pub struct Faults {
     pub stuck: bool,
     /// It can't carry commands with this opcode out.
     pub rejects: Option<u64>,
+    /// But so many more of them.
+    pub spares: u32,
     /// Changes of this register do not come into effect.
     pub deaf: Option<u64>,
 }
@@ -230,7 +232,11 @@ impl SimMachine {
                 state.violations.push(format!("SMMUv3 {index} was told of a command that was not published"));
             }
             let command = [at, at + 8].map(|at| self.word(at).load(Ordering::Acquire));
-            if state.smmu3s[index].faults.rejects == Some(command[0] & 0xFF) || !self.execute(state, index, command) {
+            let faults = &mut state.smmu3s[index].faults;
+            let spared = faults.spares > 0;
+            let rejected = faults.rejects == Some(command[0] & 0xFF) && !spared;
+            faults.spares -= u32::from(spared && faults.rejects == Some(command[0] & 0xFF));
+            if rejected || !self.execute(state, index, command) {
                 state.set_word(base + CMDQ_CONS, cons & mask | 1 << 24);
                 let errors = state.word(base + GERROR) ^ Gerror::CMDQ_ERR.bits();
                 return state.set_word(base + GERROR, errors);

@@ -305,6 +305,7 @@ static void any_call(void)
 		CV_CALL_SMMU_CLEAR, CV_CALL_PHYS_ADDR_IOREMAP, CV_CALL_ENCRYPT_BUF, CV_CALL_DECRYPT_BUF,
 		CV_CALL_SAVE_CRYPT_VCPU, CV_CALL_LOAD_CRYPT_VCPU, CV_CALL_BOOT, CV_CALL_VERSION, CV_CALL_FEATURES,
 		CV_CALL_DESTROY_VM, CV_CALL_TIMER_SET_CNTVOFF, CV_CALL_LOG_READ, CV_CALL_STATS, CV_CALL_VM_MEASUREMENT, CV_CALL_PAGE_OWNER, CV_CALL_VM_ID_REGISTER,
+		CV_CALL_SMMU_ATTACH_STREAM, CV_CALL_SMMU_DETACH_STREAM,
 	};
 	struct arm_smccc_1_2_regs args = {};
 	u32 number = numbers[below(ARRAY_SIZE(numbers))];
@@ -312,7 +313,7 @@ static void any_call(void)
 	unsigned int i;
 
 	if (one_in(16))
-		number = CV_HOST_CALL_BASE + 40 + below(40);
+		number = CV_HOST_CALL_BASE + 42 + below(40);
 	args.a1 = vm();
 	switch (number) {
 	case CV_CALL_CLEAR_VM_S2_RANGE:
