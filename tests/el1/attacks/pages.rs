@@ -258,10 +258,10 @@ pub fn a14_tables_run_out() {
         let young = builder();
         let place = |i: u64| (i << 30) + FREE;
         let code =
-            (0..512).map(|i| host(n::PHYS_ADDR_IOREMAP, &[young.id(), place(i), clock(), PAGE])).find(|&x0| x0 != 0);
+            (0..600).map(|i| host(n::PHYS_ADDR_IOREMAP, &[young.id(), place(i), clock(), PAGE])).find(|&x0| x0 != 0);
         assert_eq!(code, Some(NO_MEMORY));
         let watch = Watch::over_blocks(victim.blocks());
-        for i in 512..520 {
+        for i in 600..608 {
             watch.assert_answer(n::PHYS_ADDR_IOREMAP, &[young.id(), place(i), clock(), PAGE], NO_MEMORY);
         }
         // There can be no other VM either. Those that are there go on.
