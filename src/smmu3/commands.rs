@@ -10,8 +10,12 @@ use crate::refused::Refused;
 const ATTEMPTS: u32 = 100_000;
 /// log2 of the entries of a queue of one page.
 pub const COMMANDS_LOG2: u32 = 8;
+/// log2 of the entries that a queue must have: room for what is ended at once, and [`Command::SYNC`].
+pub const MIN_COMMANDS_LOG2: u32 = 4;
 /// More pages than these are invalidated by a range, or with all of the VMID.
 const SINGLE_PAGES: u64 = 8;
+
+const _: () = assert!(SINGLE_PAGES < 1 << MIN_COMMANDS_LOG2);
 
 /// A command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,7 +101,8 @@ impl CommandQueue {
         }
     }
 
-    /// Has the SMMU carry `commands`, fewer than the queue has entries, out, and waits for their end, and for that of the accesses that they concern.
+    /// Has the SMMU carry `commands` out, no more than [`invalidation`] gives, and waits for their end, and for that of the
+    /// accesses that they concern.
     ///
     /// # Errors
     /// [`Refused::SmmuStuck`] if it does not come to that in time, or can't carry one out.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What an SMMUv3 can do, as its identification registers say, and what keeps Corevisor from driving one.
 
-use super::commands::COMMANDS_LOG2;
+use super::commands::{COMMANDS_LOG2, MIN_COMMANDS_LOG2};
 use super::events::EVENTS_LOG2;
 use super::registers::{
     IDR0, IDR1, IDR1_CMDQS_SHIFT, IDR1_EVENTQS_SHIFT, IDR1_SIDSIZE, IDR3, IDR5, IDR5_GRAN4K, IDR5_OAS, Idr0, Idr1,
@@ -76,6 +76,8 @@ impl Features {
         let idr3 = Idr3::from_bits_retain(registers.read(IDR3));
         let idr5 = registers.read(IDR5);
         let preset = Idr1::from_bits_retain(idr1).intersects(Idr1::QUEUES_PRESET | Idr1::TABLES_PRESET);
+        let log2_at_most = |shift: u32, bound: u32| ((idr1 >> shift & 0x1F) as u32).min(bound);
+        let commands_log2 = log2_at_most(IDR1_CMDQS_SHIFT, COMMANDS_LOG2);
         let needs = [
             (idr0.contains(Idr0::S2P), "stage 2"),
             (idr0.contains(Idr0::AARCH64), "tables in AArch64's format"),
@@ -84,12 +86,12 @@ impl Features {
             // An access that faults would wait for somebody to decide about it.
             (!idr0.contains(Idr0::STALL_FORCED), "way to end accesses that fault"),
             (!preset, "tables and queues in memory of our choice"),
+            (commands_log2 >= MIN_COMMANDS_LOG2, "command queue of 16 entries"),
             (idr5 & IDR5_GRAN4K != 0, "pages of 4 KiB"),
         ];
         if let Some((_, what)) = needs.into_iter().find(|(there, _)| !there) {
             return Err(Trouble::Lacks(what));
         }
-        let log2_at_most = |shift: u32, bound: u32| ((idr1 >> shift & 0x1F) as u32).min(bound);
         let oas = (idr5 & IDR5_OAS).min(5);
         let address_bits = [32, 36, 40, 42, 44, 48][oas as usize];
         Ok(Self {
@@ -101,7 +103,7 @@ impl Features {
             ranges: idr3.contains(Idr3::RIL),
             hyp: idr0.contains(Idr0::HYP),
             ats: idr0.contains(Idr0::ATS),
-            commands_log2: log2_at_most(IDR1_CMDQS_SHIFT, COMMANDS_LOG2),
+            commands_log2,
             events_log2: log2_at_most(IDR1_EVENTQS_SHIFT, EVENTS_LOG2),
         })
     }

@@ -51,10 +51,10 @@ fn a_command_that_is_refused_is_taken_for_no_end() {
 
 #[test]
 fn the_queue_may_wrap_and_be_full_of_what_is_left_over() {
-    // Queues of 8 commands.
+    // Queues of 16 commands.
     let core = world().boot_with(|machine| {
         machine.name_smmu3(BASE);
-        machine.set_register(BASE, machine.register(BASE) & !(0x1F << 53) | 3 << 53);
+        machine.set_register(BASE, machine.register(BASE) & !(0x1F << 53) | 4 << 53);
     });
     let take_and_give = |n: u64| {
         let page = PAGE + n % 8 * PAGE_SIZE;
@@ -65,7 +65,7 @@ fn the_queue_may_wrap_and_be_full_of_what_is_left_over() {
     };
     (0..30).for_each(take_and_give);
     set_faults(&core, Faults { stuck: true, ..Faults::default() });
-    for _ in 0..6 {
+    for _ in 0..12 {
         let ended = core.end_dma(0x7F, Some((ipa(PAGE), PAGE_SIZE)), &mut Held::nothing());
         assert_eq!(ended, Err(Refused::SmmuStuck));
     }

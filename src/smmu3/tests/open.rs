@@ -110,8 +110,12 @@ fn features_are_what_the_registers_say() {
         let Features { address_bits, oas: field, .. } = features(oas, 19);
         assert_eq!((address_bits, field), (bits, oas.min(5)));
     }
-    let Features { commands_log2, events_log2, stream_bits, .. } = features(5, 3);
-    assert_eq!((commands_log2, events_log2, stream_bits), (3, 3, 32));
+    let machine = SimMachine::new(range(GIB, MIB));
+    machine.name_smmu3(BASE);
+    machine.set_register(BASE, machine.register(BASE) & !(0x1F << 53) | 3 << 53);
+    assert_eq!(close(&machine, range(BASE, WINDOW)), Err(Trouble::Lacks("command queue of 16 entries")));
+    let Features { commands_log2, events_log2, stream_bits, .. } = features(5, 4);
+    assert_eq!((commands_log2, events_log2, stream_bits), (4, 4, 32));
 }
 
 #[test]
