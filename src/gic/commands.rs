@@ -3,7 +3,8 @@
 //!
 //! A command that is refused is left out. To the host it looks done, so that nothing waits for it; the device that it is
 //! about has no interrupts. That is also what becomes of a device with more than 4096 events, of one whose number lies
-//! outside the parts of the device table that there is room for, and of those that are more than [`super::holds::MAX_HOLDS`] has room for.
+//! outside the parts of the device table that there is room for, and of those that are more than
+//! [`super::holds::MAX_HOLDS`] has room for.
 //!
 //! Commands that do not fit are passed on when the host next looks how far the ITS is.
 

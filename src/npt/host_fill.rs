@@ -9,9 +9,9 @@ use crate::machine::Machine;
 use crate::refused::Refused;
 
 impl<M: Machine> PtSection<'_, M> {
-    /// Maps the page-aligned `range` of the host's own RAM onto itself, by entries of level `largest` or below. For use before the host runs: nothing there is
-    /// mapped yet, so there is nothing to break or to invalidate, and the one-leaf rule, which is about walkers that
-    /// see the table change, does not apply.
+    /// Maps the page-aligned `range` of the host's own RAM onto itself, by entries of level `largest` or below. For use
+    /// before the host runs: nothing there is mapped yet, so there is nothing to break or to invalidate, and the one-leaf
+    /// rule, which is about walkers that see the table change, does not apply.
     pub fn fill_host(&mut self, range: Range, largest: Level) -> Result<(), Refused> {
         if (range.end - 1) >> self.npt.ipa_bits != 0 {
             return Err(Refused::OutOfReach);

@@ -82,7 +82,8 @@ impl EventQueue {
         Self { base, log2, cons: 0, overflow: 0 }
     }
 
-    /// Takes the events that are there, no more than the queue has entries, and tells `record` of each; of `None`, if some were lost.
+    /// Takes the events that are there, no more than the queue has entries, and tells `record` of each; of `None`, if some
+    /// were lost.
     pub fn drain<M: Machine>(&mut self, registers: &Registers<'_, M>, mut record: impl FnMut(Option<Event>)) {
         let mask = (2u32 << self.log2) - 1;
         let word = registers.read(EVENTQ_PROD);

@@ -50,8 +50,8 @@ impl HostAbort {
 
 impl<M: Machine> Corevisor<M> {
     /// Spec: FH-1. The host touched an address that its stage-2 table does not map for that access: a register of an SMMU
-    /// (IO-1) or of an interrupt controller is emulated, other memory is mapped (MM-1), or the access is refused. Addresses of withheld registers are
-    /// refused here, before the ownership table is asked. `regs` are the host's registers.
+    /// (IO-1) or of an interrupt controller is emulated, other memory is mapped (MM-1), or the access is refused. Addresses
+    /// of withheld registers are refused here, before the ownership table is asked. `regs` are the host's registers.
     pub fn handle_host_stage2_fault<const OUTER: u8>(
         &self,
         abort: &HostAbort,
