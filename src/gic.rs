@@ -75,7 +75,8 @@ impl<M: Machine> Corevisor<M> {
         self.gic().lock(outer)
     }
 
-    /// For each ITS, whether it can be used. One that can't has not become quiet, or has no stage for tables of ours.
+    /// For each ITS, whether it can be used. One that can't has not become quiet, or not taken tables or the queue
+    /// that it was given.
     pub fn its_usable<const OUTER: u8>(&self, outer: &mut Held<'_, OUTER>) -> ArrayVec<bool, MAX_ITS> {
         self.acquire_lock_gic(outer).0.its.iter().map(Its::is_usable).collect()
     }

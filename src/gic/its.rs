@@ -38,7 +38,7 @@ pub(super) struct Its {
     usable: bool,
     devices: DeviceTable,
     collections: Option<Table>,
-    /// What hardware has in BASER, less what is the host's to say: type and entry size.
+    /// What hardware says in BASER, type and entry size, of the tables that there are; else 0.
     kinds: [u64; TABLES],
     /// What the host has written there.
     baser: [u64; TABLES],
